@@ -1,0 +1,133 @@
+"""Assembly: the only place where parts are joined.
+
+``runtime()`` is what this process is made of. It is built once per process from the
+settings; a forked child builds its own, so it never shares a connection with its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import weakref
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from aos_workflow.checkpoint import CheckpointStore
+from aos_workflow.clock import Clock
+from aos_workflow.database import open_database
+from aos_workflow.dispatch import CeleryDispatch
+from aos_workflow.engine import WorkflowEngine
+from aos_workflow.errors import SettingsError
+from aos_workflow.executor import StepExecutor
+from aos_workflow.fleet import Fleet
+from aos_workflow.membership import Membership
+from aos_workflow.registry import load_app
+from aos_workflow.schema import metadata
+from aos_workflow.settings import Settings
+
+
+class Runtime:
+    """The parts of one process, each made when it is first needed."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None, kind: str = "process") -> None:
+        self.settings = settings
+        self.kind = kind
+        self._clock = clock
+        self._dispatches: weakref.WeakKeyDictionary[Any, CeleryDispatch] = weakref.WeakKeyDictionary()
+
+    @cached_property
+    def store(self) -> CheckpointStore:
+        """The configured database, or without one a private file that vanishes with this process."""
+        settings = self.settings
+        if settings.database_url:
+            engine = open_database(
+                settings.database_url, pool_size=settings.pool_size, application_name=f"aos {self.kind}"
+            )
+        else:
+            engine = open_database(f"sqlite:///{self._private_directory / 'runs.db'}")
+            metadata.create_all(engine)
+        return CheckpointStore(engine, clock=self._clock, worker_ttl_s=settings.worker_ttl_s)
+
+    @cached_property
+    def _private_directory(self) -> Path:
+        self._keep = tempfile.TemporaryDirectory(prefix="aos-", ignore_cleanup_errors=True)
+        return Path(self._keep.name)
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        return Fleet(self.store.engine, clock=self.store.clock, ttl_s=self.settings.worker_ttl_s)
+
+    @cached_property
+    def membership(self) -> Membership:
+        return Membership(self.fleet, kind=self.kind, beat_every_s=self.settings.heartbeat_every_s)
+
+    @cached_property
+    def executor(self) -> StepExecutor:
+        return StepExecutor(
+            self.store,
+            worker_id=self.membership.id,
+            report_dead=self.membership.report_dead,
+            start_new_life=self.membership.start_new_life,
+            output_limit_bytes=self.settings.output_limit_bytes,
+            volatile=self.settings.volatile,
+        )
+
+    @cached_property
+    def engine(self) -> WorkflowEngine:
+        return WorkflowEngine(self)
+
+    def dispatch(self, app: Any) -> CeleryDispatch:
+        """The way to the broker of a Celery app."""
+        if app not in self._dispatches:
+            self._dispatches[app] = CeleryDispatch(app, window=self.settings.window)
+        return self._dispatches[app]
+
+    def load_app(self) -> Any:
+        """Import the module that AOS_APP names, if it names one; returns its Celery app."""
+        return load_app(self.settings.app) if self.settings.app else None
+
+    def app(self) -> Any:
+        """The Celery app of this process: AOS_APP's, or the one that is current."""
+        return self.load_app() or load_app("")
+
+    def say_goodbye(self) -> None:
+        """This process stops: whatever it was on may be taken over at once."""
+        if "membership" in self.__dict__:
+            self.membership.leave()
+
+    def require_shared_store(self) -> None:
+        """Raises SettingsError without a database that workers can reach."""
+        self.settings.required_database_url()
+
+
+_runtimes: dict[int, Runtime] = {}
+_lock = threading.Lock()
+
+
+def runtime() -> Runtime:
+    """The parts of this process; built from the environment on first use."""
+    known = _runtimes.get(os.getpid())
+    if known is not None:
+        return known
+    with _lock:
+        return _runtimes.setdefault(os.getpid(), Runtime(Settings.from_environment()))
+
+
+def use(parts: Runtime) -> Runtime:
+    """Make these the parts of this process (a worker's start-up, a test)."""
+    _runtimes[os.getpid()] = parts
+    return parts
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for parts in _runtimes.values():
+        if "store" in parts.__dict__:
+            # The parent's connections stay the parent's: forget them without closing.
+            parts.store.engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,473 @@
+"""CheckpointStore: what a run is, in the database. The only module that speaks SQL about runs.
+
+The hot path is three verbs, one round trip each on PostgreSQL: ``claim`` a step,
+``commit`` its checkpoint, ``settle`` or ``fail`` an attempt that brought none. What they
+answer are the values of ``records``. ``reading.py`` asks about runs without changing them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from aos_workflow import reading, statements_postgres, statements_sqlite
+from aos_workflow.clock import Clock, SystemClock
+from aos_workflow.database import in_our_words, is_disconnect, translated
+from aos_workflow.errors import BadOption, IdempotencyConflict, SchemaMismatch, VersionMismatch
+from aos_workflow.plan import INPUT, Plan
+from aos_workflow.plan_shelf import PlanShelf
+from aos_workflow.reading import run_from_row
+from aos_workflow.records import (
+    FORMAT,
+    LIVE,
+    AlreadyCommitted,
+    AttemptState,
+    Busy,
+    Claim,
+    Commit,
+    CommitAnswer,
+    Committed,
+    Failure,
+    Granted,
+    NewRun,
+    NotDue,
+    NotLive,
+    Poisoned,
+    Run,
+    RunStatus,
+    Superseded,
+)
+from aos_workflow.schema import REVISION, checkpoints, plans, runs
+
+#: How long after its last news the sweep first looks at a run, seconds.
+GRACE_S = 3.0
+
+
+class StepSession(Session):
+    """``ctx.session``: its rows commit with the step's checkpoint, so the step itself must not commit."""
+
+    def commit(self) -> None:
+        raise BadOption(
+            "a step must not commit ctx.session: its rows commit with the step's checkpoint",
+            fix="remove the commit(); use flush() to see generated keys",
+        )
+
+
+class CheckpointStore:
+    """Runs, plans and checkpoints in one database.
+
+    ``worker_ttl_s``: a worker process without a heartbeat for this long is dead.
+    """
+
+    def __init__(self, engine: Engine, *, clock: Clock | None = None, worker_ttl_s: float = 5.0) -> None:
+        self.engine = engine
+        self.clock = clock or SystemClock()
+        self.worker_ttl_s = worker_ttl_s
+        self.is_postgres = engine.dialect.name == "postgresql"
+        self._hot: Any = statements_postgres if self.is_postgres else statements_sqlite
+        self._insert: Any = postgresql.insert if self.is_postgres else sqlite.insert
+        self._quick = engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_postgres else engine
+        self._plans = PlanShelf(self._quick)
+
+    def check_schema(self) -> None:
+        """Raises SchemaMismatch, which names the command to run, unless the schema is the one we speak."""
+        with in_our_words(), self._quick.connect() as connection:
+            found = reading.schema_revision(connection)
+        if found != REVISION:
+            raise SchemaMismatch(
+                f"the database's schema is at {found or 'nothing'}, this code speaks {REVISION}",
+                fix="run: aos db upgrade" if (found or "") < REVISION else "deploy the code that wrote it",
+                found=found,
+                wanted=REVISION,
+            )
+
+    # --- enqueue ---------------------------------------------------------------------------
+
+    def add(self, new: Sequence[NewRun], *, connection: Connection | None = None) -> list[str]:
+        """Store runs, all or none; returns their ids, or for a known idempotency key the id it has.
+
+        With ``connection`` they are written in the caller's transaction.
+        Raises IdempotencyConflict if a key belongs to a run with another plan, inputs or seed.
+        """
+        if connection is not None:
+            return self._add(connection, new)
+        with in_our_words(), self.engine.begin() as own:
+            ids = self._add(own, new)
+        self._plans.keep(run.plan_digest for run in new)
+        return ids
+
+    def _add(self, connection: Connection, new: Sequence[NewRun]) -> list[str]:
+        fresh = {run.plan_digest: run.plan_text for run in new if not self._plans.is_stored(run.plan_digest)}
+        if fresh:
+            rows = [{"digest": digest, "body": text} for digest, text in sorted(fresh.items())]
+            connection.execute(self._insert(plans).on_conflict_do_nothing(), rows)
+        now = self.now(connection)
+        rows = [_new_row(run, now) for run in new]
+        if all(run.idempotency_key is None for run in new):
+            connection.execute(insert(runs), rows)
+            return [run.id for run in new]
+        return [self._add_keyed(connection, run, row) for run, row in zip(new, rows, strict=True)]
+
+    def _add_keyed(self, connection: Connection, run: NewRun, row: Mapping[str, Any]) -> str:
+        statement = self._insert(runs).on_conflict_do_nothing().returning(runs.c.id)
+        if connection.execute(statement, row).scalar_one_or_none() is not None:
+            return run.id
+        same_key = (runs.c.workflow == run.workflow) & (runs.c.idempotency_key == run.idempotency_key)
+        known = connection.execute(select(runs).where(same_key)).mappings().one()
+        for field in ("plan_digest", "inputs_digest", "seed"):
+            if known[field] != getattr(run, field):
+                raise IdempotencyConflict(
+                    f"idempotency key {run.idempotency_key!r} belongs to run {known['id']} with another "
+                    f"{field.removesuffix('_digest')}",
+                    fix="use a new key for a new request",
+                    run_id=known["id"],
+                    differs=field,
+                )
+        return str(known["id"])
+
+    # --- the hot path ----------------------------------------------------------------------
+
+    def claim(
+        self,
+        *,
+        run_id: str,
+        address: str,
+        inputs: Sequence[str],
+        token: str,
+        worker_id: str,
+        pid: int,
+        most_losses: int,
+        wants_input: bool = False,
+        is_handler: bool = False,
+    ) -> Claim:
+        """Ask for a step. ``token`` makes asking again after a lost reply safe."""
+        values = {
+            "run_id": run_id,
+            "address": address,
+            "inputs": list(inputs),
+            "wants_input": wants_input,
+            "token": token,
+            "worker_id": worker_id,
+            "pid": pid,
+            "most_losses": most_losses,
+            "ttl_s": self.worker_ttl_s,
+            "live": ["failing"] if is_handler else ["enqueued", "running"],
+        }
+        row = self._ask("claim", values)
+        assert row is not None
+        return _claim_from_row(row)
+
+    def commit(self, commit: Commit, *, connection: Connection | None = None) -> CommitAnswer:
+        """Write a checkpoint and all that goes with it in one transaction.
+
+        With ``connection`` it is part of the transaction that the step's own session has open.
+        A connection that dies under COMMIT leaves the outcome unknown: it is looked up, not guessed.
+        """
+        text, digest, size = commit.splice or (None, None, 0)
+        values = {name: getattr(commit, name) for name in _COMMIT_FIELDS}
+        values |= {"sub_text": text, "sub_digest": digest, "sub_size": size}
+        if connection is not None:
+            row = self._hot.commit(connection, values | {"now": self.clock.now()})
+            return _committed(row) if row else Superseded()
+        try:
+            row = self._ask("commit", values, again=False)
+        except DBAPIError as error:
+            if not is_disconnect(error):
+                raise translated(error) from error
+            return self._recommit(commit, values)
+        return _committed(row) if row else Superseded()
+
+    def _recommit(self, commit: Commit, values: Mapping[str, Any]) -> CommitAnswer:
+        """After a lost reply: did it commit? If not, the fence still protects a second try."""
+        known = self._lookup(commit)
+        if known is not None:
+            return known
+        with in_our_words():
+            row = self._ask("commit", values, again=False)
+        return _committed(row) if row else Superseded()
+
+    def _lookup(self, commit: Commit) -> CommitAnswer | None:
+        """What became of this very commit; None if the step has no checkpoint at all."""
+        mine = (checkpoints.c.run_id == commit.run_id) & (checkpoints.c.address == commit.address)
+        with in_our_words(), self._quick.connect() as connection:
+            attempt = connection.execute(select(checkpoints.c.attempt).where(mine)).scalar_one_or_none()
+            if attempt is None:
+                return None
+            if attempt != commit.attempt:
+                return Superseded()
+            return _committed(connection.execute(select(runs).where(runs.c.id == commit.run_id)).mappings().one())
+
+    def commit_with(self, session: Session, commit: Commit) -> CommitAnswer:
+        """Write a checkpoint in the transaction that holds the step's own rows, and commit both or neither."""
+        try:
+            with in_our_words():
+                answer = self.commit(commit, connection=session.connection())
+            if isinstance(answer, Superseded):
+                session.rollback()
+            else:
+                Session.commit(session)
+            return answer
+        except DBAPIError as error:
+            if not is_disconnect(error):
+                raise translated(error) from error
+            return self._lookup(commit) or Superseded()
+        finally:
+            session.close()
+
+    def settle(
+        self, *, run_id: str, address: str, attempt: int, state: AttemptState, delay_s: float, error: Failure | None
+    ) -> float | None:
+        """End an attempt that will be tried again in ``delay_s`` seconds; None if it lost its step."""
+        row = self._ask(
+            "settle",
+            {
+                "run_id": run_id,
+                "address": address,
+                "attempt": attempt,
+                "state": state.value,
+                "delay_s": delay_s,
+                "error": _failure_text(error),
+            },
+        )
+        return float(row["due_at"]) if row else None
+
+    def fail(
+        self, *, run_id: str, address: str, attempt: int, failure: Failure, poisoned: bool = False
+    ) -> Committed | None:
+        """Fail the run for this attempt's reason; None if the attempt lost its step or the run is decided."""
+        status = RunStatus.FAILING if failure.handlers else RunStatus.FAILED
+        row = self._ask(
+            "fail",
+            {
+                "run_id": run_id,
+                "address": address,
+                "attempt": attempt,
+                "status": status.value,
+                "error": _failure_text(failure),
+                "poisoned": poisoned,
+            },
+        )
+        return _committed(row) if row else None
+
+    def finish(self, run_id: str, *, expected: RunStatus, status: RunStatus, workflow_hash: str | None = None) -> bool:
+        """Move a run from ``expected`` to a terminal status; False if it was not there any more."""
+        with in_our_words(), self.engine.begin() as connection:
+            changed = connection.execute(
+                update(runs)
+                .where(runs.c.id == run_id, runs.c.status == expected.value)
+                .values(status=status.value, workflow_hash=workflow_hash, finished_at=self.now(connection))
+            )
+            return bool(changed.rowcount)
+
+    def _ask(self, verb: str, values: Mapping[str, Any], *, again: bool = True) -> Mapping[str, Any] | None:
+        statement = getattr(self._hot, verb)
+        values = {**values, "now": self.clock.now()}
+        try:
+            if self.is_postgres:
+                with self._quick.connect() as connection:
+                    return statement(connection, values)  # type: ignore[no-any-return]
+            with self.engine.begin() as connection:
+                return statement(connection, values)  # type: ignore[no-any-return]
+        except DBAPIError as error:
+            if not again:
+                raise
+            if is_disconnect(error):
+                return self._ask_again(verb, values)
+            raise translated(error) from error
+
+    def _ask_again(self, verb: str, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """One more try on a new connection: a pool hands out at most one dead connection after a restart."""
+        with in_our_words():
+            return self._ask(verb, values, again=False)
+
+    # --- questions -------------------------------------------------------------------------
+
+    def plan(self, digest: str) -> Plan:
+        """The plan stored under ``digest``."""
+        return self._plans.plan(digest)
+
+    def effective_plan(self, run_id: str, digest: str, splice_count: int) -> Plan:
+        """The run's plan with the sub-plans that its steps returned so far in their places."""
+        return self._plans.effective(run_id, digest, splice_count)
+
+    def unclaimed(self, run_id: str, addresses: Sequence[str]) -> tuple[str, ...]:
+        """Those addresses that no attempt was ever made at."""
+        if not addresses:
+            return ()
+        with in_our_words(), self._quick.connect() as connection:
+            claimed = reading.attempted(connection, run_id, addresses)
+        return tuple(address for address in addresses if address not in claimed)
+
+    def ended(self, run_id: str, addresses: Sequence[str]) -> bool:
+        """Has every one of these handlers a checkpoint or a final failure?"""
+        with in_our_words(), self._quick.connect() as connection:
+            return reading.attempted(connection, run_id, addresses, ended=True) >= set(addresses)
+
+    # --- a run as a whole ------------------------------------------------------------------
+
+    def run(self, run_id: str) -> Run:
+        """The run; raises RunNotFound."""
+        with in_our_words(), self._quick.connect() as connection:
+            return reading.run(connection, run_id)
+
+    def outputs(self, run_id: str, addresses: Iterable[str]) -> dict[str, str]:
+        """The committed outputs (canonical text) of these addresses, and of ``$input`` if asked for."""
+        with in_our_words(), self._quick.connect() as connection:
+            return reading.outputs(connection, run_id, list(addresses))
+
+    def stable_digests(self, run_id: str) -> dict[str, str]:
+        """Address -> stable digest of every step's checkpoint."""
+        with in_our_words(), self._quick.connect() as connection:
+            return reading.stable_digests(connection, run_id)
+
+    def status(self, run_id: str) -> RunStatus:
+        """How the run stands; raises RunNotFound."""
+        with in_our_words(), self._quick.connect() as connection:
+            return reading.status(connection, run_id)
+
+    def watch(self, run_id: str) -> RunStatus:
+        """Ask to be told when the run ends (``tell_watchers``); returns its status as of now."""
+        with in_our_words(), self.engine.begin() as connection:
+            connection.execute(update(runs).where(runs.c.id == run_id, runs.c.watched.is_(False)).values(watched=True))
+            return reading.status(connection, run_id)
+
+    def tell_watchers(self, run_id: str) -> None:
+        """Wake those who wait for this run's end; only a hint, so trouble with it is theirs to outwait."""
+        if self.is_postgres:
+            with in_our_words(), self._quick.connect() as connection:
+                connection.exec_driver_sql(
+                    "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, '')",
+                    {"channel": "aos_" + run_id.replace("-", "")},
+                )
+
+    def cancel(self, run_id: str) -> Run:
+        """Cancel a live run; a run that has ended stays as it ended."""
+        with in_our_words(), self.engine.begin() as connection:
+            now = self.now(connection)
+            connection.execute(
+                update(runs)
+                .where(runs.c.id == run_id, runs.c.status.in_([status.value for status in LIVE]))
+                .values(status=RunStatus.CANCELLED.value, finished_at=now, updated_at=now)
+            )
+            return reading.run(connection, run_id)
+
+    def revive(self, run_id: str) -> Run:
+        """Let a failed or cancelled run go on from its checkpoints, in a new epoch."""
+        with in_our_words(), self.engine.begin() as connection:
+            run = reading.run(connection, run_id)
+            now = self.now(connection)
+            connection.execute(
+                update(runs)
+                .where(runs.c.id == run_id, runs.c.status.in_(("failed", "cancelled")))
+                .values(
+                    status=RunStatus.RUNNING.value if run.started_at else RunStatus.ENQUEUED.value,
+                    error=None, finished_at=None, epoch=runs.c.epoch + 1, nudges=0, wake_at=now + GRACE_S, updated_at=now,
+                )
+            )  # fmt: skip
+            reading.close_attempts(connection, run_id)
+            return reading.run(connection, run_id)
+
+    def open_session(self) -> Session:
+        """A session for a step's own rows; committing it is the engine's business."""
+        return StepSession(self.engine)
+
+    def time(self) -> float:
+        """The database's clock, seconds since the epoch."""
+        if not self.is_postgres:
+            return self.clock.now()
+        with in_our_words(), self._quick.connect() as connection:
+            return self.now(connection)
+
+    def now(self, connection: Connection) -> float:
+        return statements_postgres.now(connection) if self.is_postgres else self.clock.now()
+
+
+_COMMIT_FIELDS = ("run_id", "address", "position", "attempt", "output", "digest", "stable_digest", "worker_id",
+                  "started_at", "effects", "workflow_hash")  # fmt: skip
+
+
+def _new_row(run: NewRun, now: float) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "workflow": run.workflow,
+        "status": "enqueued" if run.size else "succeeded",
+        "finished_at": None if run.size else now,
+        "workflow_hash": run.workflow_hash,
+        "plan_digest": run.plan_digest,
+        "inputs": run.inputs,
+        "inputs_digest": run.inputs_digest,
+        "seed": run.seed,
+        "logical_time": run.logical_time,
+        "idempotency_key": run.idempotency_key,
+        "size": run.size,
+        "done": bytes((run.size + 7) // 8),
+        "inline": run.inline,
+        "watched": False,
+        "wake_at": now + GRACE_S,
+        "created_at": now,
+        "updated_at": now,
+        "format": FORMAT,
+    }
+
+
+def _claim_from_row(row: Mapping[str, Any]) -> Claim:
+    match row["word"]:
+        case "granted" | "mine" if row["attempt"] or row["word"] == "mine":
+            outputs = _mapping(row["outputs"])
+            if row["run_inputs"] is not None:
+                outputs[INPUT] = row["run_inputs"]
+            return Granted(
+                run=_readable(row),
+                address="",
+                attempt=row["attempt"] or row["latest"],
+                retries=row["retries"],
+                outputs=outputs,
+                started_at=row["now"],
+                digests=_mapping(row["digests"]) if row["digests"] is not None else None,
+            )
+        case "committed":
+            return AlreadyCommitted(run=run_from_row(row))
+        case "not_due":
+            return NotDue(due_at=row["due_at"])
+        case "poisoned":
+            return Poisoned(run=run_from_row(row), attempt=row["latest"], losses=row["losses"] + 1)
+        case "not_live":
+            return NotLive(status=RunStatus(row["status"]) if row["status"] else None)
+        case _:  # busy, or granted to somebody who was faster
+            return Busy(worker_id=row["holder_id"] or "", host=row["holder_host"] or "", pid=row["holder_pid"] or 0)
+
+
+def _readable(row: Mapping[str, Any]) -> Run:
+    if row["format"] != FORMAT:
+        raise VersionMismatch(
+            f"run {row['id']} is stored in format {row['format']}, this code reads {FORMAT}",
+            fix="let a worker of the version that wrote it finish the run",
+            stored=row["format"],
+            readable=FORMAT,
+        )
+    return run_from_row(row)
+
+
+def _mapping(value: Any) -> dict[str, str]:
+    return dict(value) if isinstance(value, Mapping) else json.loads(value) if value else {}
+
+
+def _committed(row: Mapping[str, Any]) -> Committed:
+    return Committed(
+        status=RunStatus(row["status"]),
+        done=int.from_bytes(bytes(row["done"]), "little"),
+        size=row["size"],
+        splices=row["splices"],
+        epoch=row["epoch"],
+        watched=bool(row["watched"]),
+    )
+
+
+def _failure_text(failure: Failure | None) -> str | None:
+    return json.dumps(failure.as_json(), sort_keys=True) if failure else None

@@ -1,0 +1,109 @@
+"""Opening a database: one DSN form, the same durability on both, errors in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
+
+from aos_workflow.errors import SchemaMismatch, SettingsError, StoreError, StoreUnavailable
+
+
+def normalised_url(url: str) -> URL:
+    """The URL with its driver named: SQLAlchemy 2.1 reads a bare ``postgresql://`` as psycopg 3."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingsError(
+            "AOS_DATABASE_URL is not a database URL",
+            fix="use postgresql://user:password@host:port/name or sqlite:////absolute/path.db",
+        ) from None
+    if parsed.drivername in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg2")
+    if parsed.get_backend_name() not in ("postgresql", "sqlite"):
+        raise SettingsError(
+            f"AOS_DATABASE_URL names {parsed.get_backend_name()!r}",
+            fix="use PostgreSQL (or SQLite for one machine)",
+            backend=parsed.get_backend_name(),
+        )
+    return parsed
+
+
+def open_database(url: str, *, pool_size: int = 2, overflow: int = 8, application_name: str = "aos") -> Engine:
+    """An SQLAlchemy engine for ``url``; connects lazily.
+
+    PostgreSQL sessions carry ``application_name``, so an operator finds them in ``pg_stat_activity``.
+    SQLite runs in WAL mode with full synchronisation, and takes its write lock at BEGIN.
+    """
+    parsed = normalised_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(
+            parsed,
+            pool_size=pool_size,
+            max_overflow=overflow,
+            pool_use_lifo=True,
+            connect_args={
+                "application_name": application_name,
+                "connect_timeout": 5,
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "options": "-c idle_in_transaction_session_timeout=300000",
+            },
+        )
+    engine = create_engine(parsed, connect_args={"timeout": 30, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Turn a driver's error into StoreUnavailable, SchemaMismatch or StoreError; no DSN in the message."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise translated(error) from error
+
+
+def translated(error: DBAPIError) -> StoreError:
+    """The driver's error in our words."""
+    detail = str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__
+    missing = "no such table" in detail or "no such column" in detail or getattr(error.orig, "pgcode", None) in (
+        "42P01",
+        "42703",
+    )
+    if missing:
+        return SchemaMismatch(
+            f"the database's schema is not the one this code speaks: {detail}", fix="run: aos db upgrade"
+        )
+    if is_disconnect(error) or isinstance(error, OperationalError | InterfaceError):
+        return StoreUnavailable(
+            f"the database cannot do this now: {detail}", fix="check that it runs and that AOS_DATABASE_URL is right"
+        )
+    kind = "refused the statement" if isinstance(error, ProgrammingError) else "refused the data"
+    return StoreError(f"the database {kind}: {detail}")
+
+
+def is_disconnect(error: DBAPIError) -> bool:
+    """Did the connection die, so that the outcome of the statement is unknown?"""
+    return bool(error.connection_invalidated) or getattr(error.orig, "pgcode", None) in (
+        "57P01",
+        "57P02",
+        "57P03",
+        "08006",
+        "08003",
+    )

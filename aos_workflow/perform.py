@@ -1,0 +1,184 @@
+"""perform(step): the one function that performs a step, live, in-process and in replay.
+
+It turns what a claim granted into an outcome. It speaks to no database, queue or file:
+whoever calls it decides what an outcome is worth.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from aos_workflow import context as step_context
+from aos_workflow.canonical import digest, encode, revive, stable_digest
+from aos_workflow.canonical import decode as value_of
+from aos_workflow.canvas import compile_canvas
+from aos_workflow.context import Replacement, StepContext, derive_seed
+from aos_workflow.deadline import call_within
+from aos_workflow.errors import AosError, CheckpointMissing, NotCanonical, PayloadTooLarge
+from aos_workflow.options import StepOptions, backoff_s
+from aos_workflow.plan import FAILURE, INPUT, Plan, Step, fed
+from aos_workflow.records import Failure, Granted
+
+_TRACEBACK_CHARACTERS = 16_000
+_MESSAGE_CHARACTERS = 4_000
+
+
+class RetryRequested(Exception):
+    """The body asks to be tried again in ``delay_s`` seconds (None: after the usual pause)."""
+
+    delay_s: float | None
+    cause: BaseException | None
+
+
+class ReplaceRequested(Exception):
+    """The body asks (Celery's ``self.replace``) to be replaced by ``canvas``."""
+
+    canvas: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """The body returned: canonical output, its digests, its effects, and the sub-plan if it returned a canvas."""
+
+    output: str
+    digest: str
+    stable_digest: str
+    effects: str | None = None
+    sub: Plan | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Again:
+    """The attempt failed and another one is due in ``delay_s`` seconds."""
+
+    delay_s: float
+    failure: Failure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GaveUp:
+    """The step failed for good."""
+
+    failure: Failure
+
+
+Outcome: TypeAlias = Done | Again | GaveUp
+#: Calls the step's function with its arguments; may raise RetryRequested or ReplaceRequested.
+Body: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+
+
+def perform(
+    step: Step,
+    *,
+    plan: Plan,
+    granted: Granted,
+    options: StepOptions,
+    body: Body,
+    context: StepContext,
+    limit_bytes: int,
+    volatile: tuple[str, ...] = (),
+    app: Any = None,
+) -> Outcome:
+    """Perform one attempt of one step.
+
+    ``granted.outputs`` must hold the text of every address in ``plan.inputs_of(step)``.
+    Never raises for what the body did; raises CheckpointMissing if an input is not there.
+    """
+    args, kwargs = arguments(step, plan, granted.outputs)
+    token = step_context.current.set(context)
+    try:
+        value = call_within(options.timeout_s, lambda: body(args, kwargs))
+        canvas = value.canvas if isinstance(value, Replacement) else None
+        return _done(value, context, limit_bytes, volatile) if canvas is None else _replaced(canvas, context, app)
+    except ReplaceRequested as request:
+        return _guarded(lambda: _replaced(request.canvas, context, app), step)
+    except RetryRequested as request:
+        return _again(request, step, granted)
+    except Exception as error:
+        return _failed(error, step, granted, options)
+    finally:
+        step_context.current.reset(token)
+
+
+def arguments(step: Step, plan: Plan, outputs: Mapping[str, str]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The values a step's function receives."""
+    args, kwargs = tuple(revive(list(step.args))), revive(dict(step.kwargs))
+    if step.feed is None or step.feed == FAILURE:
+        return args, kwargs
+    feed = plan.value_feed(step.feed)
+    values = {address: value_of(_present(address, outputs)) for address in plan.inputs_of(step)}
+    if INPUT in outputs:
+        values[INPUT] = value_of(outputs[INPUT])
+    return (fed(feed, values) if feed is not None else None, *args), kwargs
+
+
+def failure_of(error: BaseException, address: str, *, handlers: tuple[str, ...] = ()) -> Failure:
+    """What is stored about an exception: code, type, message and traceback."""
+    text = "".join(traceback.format_exception(error))
+    return Failure(
+        code=error.code if isinstance(error, AosError) else "STEP_FAILED",
+        type=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
+        message=str(error)[:_MESSAGE_CHARACTERS],
+        traceback=text[-_TRACEBACK_CHARACTERS:],
+        address=address,
+        handlers=handlers,
+    )
+
+
+def _present(address: str, outputs: Mapping[str, str]) -> str:
+    if address not in outputs:
+        raise CheckpointMissing(
+            f"no checkpoint for {address} in the database",
+            fix="it was deleted; start the run anew",
+            address=address,
+        )
+    return outputs[address]
+
+
+def _done(value: Any, context: StepContext, limit_bytes: int, volatile: tuple[str, ...]) -> Done:
+    output = encode(value, limit_bytes=limit_bytes, what="the step's output")
+    return Done(
+        output=output,
+        digest=digest(output),
+        stable_digest=stable_digest(output, volatile),
+        effects=context.journal.text(),
+    )
+
+
+def _replaced(canvas: Any, context: StepContext, app: Any) -> Done:
+    sub = compile_canvas(canvas, app=app)
+    output = encode({"replaced_by": sub.digest})
+    return Done(
+        output=output,
+        digest=digest(output),
+        stable_digest=digest(output),
+        effects=context.journal.text(),
+        sub=sub,
+    )
+
+
+def _guarded(build: Callable[[], Done], step: Step) -> Outcome:
+    try:
+        return build()
+    except AosError as error:
+        return GaveUp(failure=failure_of(error, step.address, handlers=step.on_error))
+
+
+def _again(request: RetryRequested, step: Step, granted: Granted) -> Again:
+    delay_s = request.delay_s if request.delay_s is not None else _pause_s(step, granted)
+    return Again(delay_s=max(0.0, delay_s), failure=failure_of(request.cause or request, step.address))
+
+
+def _failed(error: Exception, step: Step, granted: Granted, options: StepOptions) -> Outcome:
+    is_final = isinstance(error, NotCanonical | PayloadTooLarge)
+    if is_final or granted.retries + 1 >= (options.max_attempts or 1):
+        return GaveUp(failure=failure_of(error, step.address, handlers=step.on_error))
+    return Again(delay_s=_pause_s(step, granted), failure=failure_of(error, step.address))
+
+
+def _pause_s(step: Step, granted: Granted) -> float:
+    draw = derive_seed(granted.run.seed, f"{step.address}#retry{granted.retries}")
+    return backoff_s(granted.retries, draw / 2**64)

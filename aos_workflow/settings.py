@@ -1,0 +1,108 @@
+"""Settings: the only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aos_workflow.errors import SettingsError
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings, with their defaults. Names in the environment are ``AOS_`` and the upper-case field name.
+
+    database_url          PostgreSQL (or SQLite) of the runs; empty: none is configured
+    broker_url            Redis, RabbitMQ ... of the Celery app; empty: the app's own
+    redis_url             Redis for budgets and rates
+    app                   module with the Celery app and the workflows
+    home                  where files live
+    input_limit_bytes     largest inputs of a run, canonical text
+    output_limit_bytes    largest output of a step, canonical text
+    plan_limit_bytes      largest plan, canonical text
+    sweep_every_s         how often one worker or beat of the fleet sweeps
+    heartbeat_every_s     how often a worker process says that it lives
+    worker_ttl_s          a process silent for this long is dead
+    pool_size             database connections a process keeps
+    window                longest chain of steps in one message
+    volatile              JSON pointers left out of the workflow hash, comma-separated
+    """
+
+    database_url: str = ""
+    broker_url: str = ""
+    redis_url: str = ""
+    app: str = ""
+    home: Path = Path("/var/lib/aos")
+    pg_bindir: Path | None = None
+    valkey_server: Path | None = None
+    input_limit_bytes: int = MEBIBYTE
+    output_limit_bytes: int = 4 * MEBIBYTE
+    plan_limit_bytes: int = 64 * MEBIBYTE
+    sweep_every_s: float = 1.0
+    heartbeat_every_s: float = 1.0
+    worker_ttl_s: float = 5.0
+    pool_size: int = 2
+    window: int = 8
+    volatile: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read every setting; raises SettingsError naming the variable that is malformed."""
+        source = os.environ if environment is None else environment
+
+        def text(name: str) -> str:
+            return source.get(f"AOS_{name.upper()}", "").strip()
+
+        def path(name: str) -> Path | None:
+            return Path(text(name)) if text(name) else None
+
+        return cls(
+            database_url=text("database_url"),
+            broker_url=text("broker_url"),
+            redis_url=text("redis_url"),
+            app=text("app"),
+            home=path("home") or cls.home,
+            pg_bindir=path("pg_bindir"),
+            valkey_server=path("valkey_server"),
+            input_limit_bytes=int(_number(source, "input_limit_bytes", cls.input_limit_bytes)),
+            output_limit_bytes=int(_number(source, "output_limit_bytes", cls.output_limit_bytes)),
+            plan_limit_bytes=int(_number(source, "plan_limit_bytes", cls.plan_limit_bytes)),
+            sweep_every_s=_number(source, "sweep_every_s", cls.sweep_every_s),
+            heartbeat_every_s=_number(source, "heartbeat_every_s", cls.heartbeat_every_s),
+            worker_ttl_s=_number(source, "worker_ttl_s", cls.worker_ttl_s),
+            pool_size=int(_number(source, "pool_size", cls.pool_size)),
+            window=int(_number(source, "window", cls.window)),
+            volatile=tuple(part.strip() for part in text("volatile").split(",") if part.strip()),
+        )
+
+    def required_database_url(self) -> str:
+        """The database's URL; raises SettingsError when none is configured."""
+        if not self.database_url:
+            raise SettingsError(
+                "AOS_DATABASE_URL is not set",
+                fix="set it to postgresql://user:password@host:port/name, or start everything with: aos dev",
+            )
+        return self.database_url
+
+
+def environment_with(**changes: str) -> dict[str, str]:
+    """This process's environment with changes, for a child process."""
+    return {**os.environ, **changes}
+
+
+def _number(source: Mapping[str, str], name: str, default: float) -> float:
+    variable = f"AOS_{name.upper()}"
+    written = source.get(variable, "").strip()
+    if not written:
+        return default
+    try:
+        value = float(written)
+    except ValueError:
+        raise SettingsError(f"{variable}={written!r} is not a number", fix=f"the default is {default:g}") from None
+    if not 0 < value < float("inf"):
+        raise SettingsError(f"{variable}={written!r} is out of range", fix="give a number above 0")
+    return value

@@ -1,0 +1,1 @@
+"""Two workflows on real input: ``trips`` (a data pipeline) and ``assistant`` (plan, tool calls, summary)."""
