@@ -10,6 +10,8 @@ import os
 import tempfile
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,6 @@ from aos_workflow.clock import Clock
 from aos_workflow.database import open_database
 from aos_workflow.dispatch import CeleryDispatch
 from aos_workflow.engine import WorkflowEngine
-from aos_workflow.errors import SettingsError
 from aos_workflow.executor import StepExecutor
 from aos_workflow.fleet import Fleet
 from aos_workflow.membership import Membership
@@ -97,6 +98,12 @@ class Runtime:
         if "membership" in self.__dict__:
             self.membership.leave()
 
+    def close(self) -> None:
+        """Say goodbye and close every connection."""
+        self.say_goodbye()
+        if "store" in self.__dict__:
+            self.store.engine.dispose()
+
     def require_shared_store(self) -> None:
         """Raises SettingsError without a database that workers can reach."""
         self.settings.required_database_url()
@@ -119,6 +126,19 @@ def use(parts: Runtime) -> Runtime:
     """Make these the parts of this process (a worker's start-up, a test)."""
     _runtimes[os.getpid()] = parts
     return parts
+
+
+@contextmanager
+def runtime_as(parts: Runtime) -> Iterator[Runtime]:
+    """These are the parts of this process while the block lasts."""
+    before = _runtimes.get(os.getpid())
+    use(parts)
+    try:
+        yield parts
+    finally:
+        _runtimes.pop(os.getpid(), None)
+        if before is not None:
+            use(before)
 
 
 def _after_fork() -> None:

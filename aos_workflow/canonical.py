@@ -79,24 +79,30 @@ def render(json_value: Any, *, what: str = "value") -> str:
     text = _quick(json_value, tags=True)
     if text is None:
         normalise(json_value, what=what)  # names the path of what JSON itself cannot hold
-        raise NotCanonical(f"{what} is no JSON value", fix="normalise it first")
+        if not _is_json(json_value, tags=True):
+            raise NotCanonical(f"{what} is no JSON value", fix="normalise it first")
+        text = _careful(json_value, what)
     return text
 
 
 def _quick(value: Any, *, tags: bool) -> str | None:
     """The text of plain JSON; None where the careful way must decide."""
-    kind = type(value)
-    if not (_is_plain(value, MAX_DEPTH, tags) if kind is dict or kind is list else kind in PLAIN):
-        return None
     try:
+        if not _is_json(value, tags=tags):
+            return None
         text = _write(value)
         if "\\ud" in text:  # an astral character or a lone surrogate
             _write_unicode(value).encode()
     except (ValueError, RecursionError):
         return None
     if len(text) > MAX_INT_DIGITS and sys.get_int_max_str_digits() != MAX_INT_DIGITS:
-        return None
+        return None  # this process would write an int that others cannot read
     return text
+
+
+def _is_json(value: Any, *, tags: bool) -> bool:
+    kind = type(value)
+    return _is_plain(value, MAX_DEPTH, tags) if kind is dict or kind is list else kind in PLAIN
 
 
 def _is_plain(value: Any, depth: int, tags: bool) -> bool:
@@ -181,9 +187,7 @@ def _finite(digits: str) -> float:
 
 
 _parser = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
-_reviver = json.JSONDecoder(
-    object_pairs_hook=_unique_revived, parse_constant=_no_constant, parse_float=_finite
-)
+_reviver = json.JSONDecoder(object_pairs_hook=_unique_revived, parse_constant=_no_constant, parse_float=_finite)
 
 
 # -- digests ---------------------------------------------------------------------------------
@@ -221,9 +225,7 @@ def _pointer(field: str) -> _Pointer:
     if field[:1] not in ("", "/"):
         return (field,)
     if len(field) < 2 or "~" in field.replace("~0", "").replace("~1", ""):
-        raise BadOption(
-            f"{field!r} is no volatile field", fix='write a name or a JSON pointer such as "/usage/*/ms"'
-        )
+        raise BadOption(f"{field!r} is no volatile field", fix='write a name or a JSON pointer such as "/usage/*/ms"')
     parts = field[1:].split("/")
     return tuple(_ANY if part == "*" else part.replace("~1", "/").replace("~0", "~") for part in parts)
 

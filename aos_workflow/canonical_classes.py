@@ -14,7 +14,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from pathlib import PurePath
+from os.path import basename, splitext
 from typing import Any
 
 from aos_workflow.canonical_scalars import Refused, type_name
@@ -64,8 +64,10 @@ def _module_name(module: str) -> str:
         return module
     main = sys.modules["__main__"]
     spec = getattr(main, "__spec__", None)
-    file = PurePath(getattr(main, "__file__", None) or "")
-    return str(spec.name) if spec is not None else file.stem if file.suffix == ".py" else module
+    if spec is not None:
+        return str(spec.name)
+    stem, suffix = splitext(basename(getattr(main, "__file__", None) or ""))
+    return stem if suffix == ".py" else module
 
 
 def _lookup(module: str, qualname: str) -> Any:
@@ -79,7 +81,7 @@ def _lookup(module: str, qualname: str) -> Any:
 @lru_cache(maxsize=4096)
 def class_name(kind: type) -> str:
     """The name a reader finds ``kind`` by; raises Refused when there is none."""
-    for name, registered in _REGISTERED.items():
+    for name, registered in tuple(_REGISTERED.items()):
         if registered is kind:
             return name
     if _lookup(kind.__module__, kind.__qualname__) is not kind:
@@ -189,9 +191,7 @@ def _read_custom(payload: Any) -> Any:
     name = payload["type"]
     kind = _class_at(name)
     if kind not in CUSTOM:
-        raise VersionMismatch(
-            f"{name!r} is not registered here", fix="register() it with from_json", type=name
-        )
+        raise VersionMismatch(f"{name!r} is not registered here", fix="register() it with from_json", type=name)
     return CUSTOM[kind][2](payload["value"])
 
 

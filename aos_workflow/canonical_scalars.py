@@ -165,9 +165,7 @@ def _read_zoned(kind: Any, content: str) -> Any:
     try:
         named = value.replace(tzinfo=ZoneInfo(zone.removesuffix("]")))
     except ZoneInfoNotFoundError:
-        raise VersionMismatch(
-            f"no time zone {zone[:-1]!r} here", fix="install tzdata", content=content
-        ) from None
+        raise VersionMismatch(f"no time zone {zone[:-1]!r} here", fix="install tzdata", content=content) from None
     if named.utcoffset() != value.utcoffset():  # the second of two equal wall times
         named = named.replace(fold=1)
     # Where the zone's rules have changed since, the instant is kept and the wall time moves.

@@ -131,6 +131,10 @@ def _walk(value: Any, depth: int) -> Any:
     kind: Any = type(value)
     if (kind is str and value.isascii()) or value is None or kind is bool:
         return value
+    if kind is list:
+        return _array(value, value, depth)
+    if kind is dict:
+        return escape(_object(value, value.items(), depth))
     single = SCALAR_WRITERS.get(kind)
     if single is not None:
         return single(value)

@@ -23,6 +23,7 @@ from datetime import datetime
 from typing import Any
 
 from celery import Celery, current_app
+from celery._state import _get_active_apps
 from celery.canvas import Signature, _chain, _chord, chunks, group, maybe_signature, xmap, xstarmap
 from celery.exceptions import NotRegistered
 from celery.utils.functional import maybe_list
@@ -33,8 +34,17 @@ from aos_workflow.plan import FAILURE, INPUT, Feed, Plan, Step
 
 MOST_STEPS = 100_000
 DEEPEST = 200
-#: Celery's delivery options that a step keeps; everything else in ``options`` is freeze() leftovers or stamps.
-DELIVERY = ("queue", "exchange", "routing_key", "priority", "countdown", "eta", "time_limit", "soft_time_limit")
+#: Celery's delivery options that a step keeps; the rest of ``options`` is freeze() leftovers or stamps.
+DELIVERY = (
+    "queue",
+    "exchange",
+    "routing_key",
+    "priority",
+    "countdown",
+    "eta",
+    "time_limit",
+    "soft_time_limit",
+)
 REFUSED = {"expires": "a step that may silently not run cannot be part of a durable run"}
 _BY_NAME = {"celery.chunks": chunks, "celery.map": xmap, "celery.starmap": xstarmap}
 
@@ -291,6 +301,26 @@ def _named(node: Signature) -> str:
 
 
 def app_of(canvas: Any) -> Celery:
-    """The app a canvas belongs to: its own, or the current one."""
-    app = getattr(canvas, "_app", None)
-    return app if app is not None else current_app._get_current_object()
+    """The app a canvas belongs to: its own, or the one that serves workflows in this process."""
+    own = getattr(canvas, "_app", None)
+    return own if own is not None and serves_workflows(own) else workflow_app()
+
+
+def workflow_app() -> Celery:
+    """The current app if its tasks can be steps, else the only such app there is, which becomes current.
+
+    Celery's current app is a thread's own: a web server's worker thread starts with an empty one.
+    """
+    current: Celery = current_app._get_current_object()
+    if serves_workflows(current):
+        return current
+    others = [app for app in _get_active_apps() if serves_workflows(app)]
+    if len(others) != 1:
+        return current
+    others[0].set_current()
+    return others[0]
+
+
+def serves_workflows(app: Celery) -> bool:
+    """Was the app made with ``task_cls=WorkflowTask``?"""
+    return bool(getattr(app.Task, "is_step", False))

@@ -7,7 +7,6 @@ answer are the values of ``records``. ``reading.py`` asks about runs without cha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,34 +18,24 @@ from sqlalchemy.orm import Session
 from aos_workflow import reading, statements_postgres, statements_sqlite
 from aos_workflow.clock import Clock, SystemClock
 from aos_workflow.database import in_our_words, is_disconnect, translated
-from aos_workflow.errors import BadOption, IdempotencyConflict, SchemaMismatch, VersionMismatch
-from aos_workflow.plan import INPUT, Plan
+from aos_workflow.errors import BadOption, IdempotencyConflict, SchemaMismatch
+from aos_workflow.plan import Plan
 from aos_workflow.plan_shelf import PlanShelf
-from aos_workflow.reading import run_from_row
 from aos_workflow.records import (
-    FORMAT,
     LIVE,
-    AlreadyCommitted,
     AttemptState,
-    Busy,
     Claim,
     Commit,
     CommitAnswer,
     Committed,
     Failure,
-    Granted,
     NewRun,
-    NotDue,
-    NotLive,
-    Poisoned,
     Run,
     RunStatus,
     Superseded,
 )
+from aos_workflow.rows import GRACE_S, claim_from_row, committed_from_row, failure_text, new_run_row
 from aos_workflow.schema import REVISION, checkpoints, plans, runs
-
-#: How long after its last news the sweep first looks at a run, seconds.
-GRACE_S = 3.0
 
 
 class StepSession(Session):
@@ -108,13 +97,13 @@ class CheckpointStore:
             rows = [{"digest": digest, "body": text} for digest, text in sorted(fresh.items())]
             connection.execute(self._insert(plans).on_conflict_do_nothing(), rows)
         now = self.now(connection)
-        rows = [_new_row(run, now) for run in new]
+        rows = [new_run_row(run, now) for run in new]
         if all(run.idempotency_key is None for run in new):
             connection.execute(insert(runs), rows)
             return [run.id for run in new]
         return [self._add_keyed(connection, run, row) for run, row in zip(new, rows, strict=True)]
 
-    def _add_keyed(self, connection: Connection, run: NewRun, row: Mapping[str, Any]) -> str:
+    def _add_keyed(self, connection: Connection, run: NewRun, row: Mapping[Any, Any]) -> str:
         statement = self._insert(runs).on_conflict_do_nothing().returning(runs.c.id)
         if connection.execute(statement, row).scalar_one_or_none() is not None:
             return run.id
@@ -161,7 +150,7 @@ class CheckpointStore:
         }
         row = self._ask("claim", values)
         assert row is not None
-        return _claim_from_row(row)
+        return claim_from_row(row)
 
     def commit(self, commit: Commit, *, connection: Connection | None = None) -> CommitAnswer:
         """Write a checkpoint and all that goes with it in one transaction.
@@ -174,14 +163,14 @@ class CheckpointStore:
         values |= {"sub_text": text, "sub_digest": digest, "sub_size": size}
         if connection is not None:
             row = self._hot.commit(connection, values | {"now": self.clock.now()})
-            return _committed(row) if row else Superseded()
+            return committed_from_row(row) if row else Superseded()
         try:
             row = self._ask("commit", values, again=False)
         except DBAPIError as error:
             if not is_disconnect(error):
                 raise translated(error) from error
             return self._recommit(commit, values)
-        return _committed(row) if row else Superseded()
+        return committed_from_row(row) if row else Superseded()
 
     def _recommit(self, commit: Commit, values: Mapping[str, Any]) -> CommitAnswer:
         """After a lost reply: did it commit? If not, the fence still protects a second try."""
@@ -190,7 +179,7 @@ class CheckpointStore:
             return known
         with in_our_words():
             row = self._ask("commit", values, again=False)
-        return _committed(row) if row else Superseded()
+        return committed_from_row(row) if row else Superseded()
 
     def _lookup(self, commit: Commit) -> CommitAnswer | None:
         """What became of this very commit; None if the step has no checkpoint at all."""
@@ -201,7 +190,9 @@ class CheckpointStore:
                 return None
             if attempt != commit.attempt:
                 return Superseded()
-            return _committed(connection.execute(select(runs).where(runs.c.id == commit.run_id)).mappings().one())
+            return committed_from_row(
+                connection.execute(select(runs).where(runs.c.id == commit.run_id)).mappings().one()
+            )
 
     def commit_with(self, session: Session, commit: Commit) -> CommitAnswer:
         """Write a checkpoint in the transaction that holds the step's own rows, and commit both or neither."""
@@ -221,7 +212,14 @@ class CheckpointStore:
             session.close()
 
     def settle(
-        self, *, run_id: str, address: str, attempt: int, state: AttemptState, delay_s: float, error: Failure | None
+        self,
+        *,
+        run_id: str,
+        address: str,
+        attempt: int,
+        state: AttemptState,
+        delay_s: float,
+        error: Failure | None,
     ) -> float | None:
         """End an attempt that will be tried again in ``delay_s`` seconds; None if it lost its step."""
         row = self._ask(
@@ -232,7 +230,7 @@ class CheckpointStore:
                 "attempt": attempt,
                 "state": state.value,
                 "delay_s": delay_s,
-                "error": _failure_text(error),
+                "error": failure_text(error),
             },
         )
         return float(row["due_at"]) if row else None
@@ -249,11 +247,11 @@ class CheckpointStore:
                 "address": address,
                 "attempt": attempt,
                 "status": status.value,
-                "error": _failure_text(failure),
+                "error": failure_text(failure),
                 "poisoned": poisoned,
             },
         )
-        return _committed(row) if row else None
+        return committed_from_row(row) if row else None
 
     def finish(self, run_id: str, *, expected: RunStatus, status: RunStatus, workflow_hash: str | None = None) -> bool:
         """Move a run from ``expected`` to a terminal status; False if it was not there any more."""
@@ -367,7 +365,8 @@ class CheckpointStore:
                 .where(runs.c.id == run_id, runs.c.status.in_(("failed", "cancelled")))
                 .values(
                     status=RunStatus.RUNNING.value if run.started_at else RunStatus.ENQUEUED.value,
-                    error=None, finished_at=None, epoch=runs.c.epoch + 1, nudges=0, wake_at=now + GRACE_S, updated_at=now,
+                    error=None, finished_at=None, epoch=runs.c.epoch + 1, nudges=0, wake_at=now + GRACE_S,
+                    updated_at=now,
                 )
             )  # fmt: skip
             reading.close_attempts(connection, run_id)
@@ -390,84 +389,3 @@ class CheckpointStore:
 
 _COMMIT_FIELDS = ("run_id", "address", "position", "attempt", "output", "digest", "stable_digest", "worker_id",
                   "started_at", "effects", "workflow_hash")  # fmt: skip
-
-
-def _new_row(run: NewRun, now: float) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "workflow": run.workflow,
-        "status": "enqueued" if run.size else "succeeded",
-        "finished_at": None if run.size else now,
-        "workflow_hash": run.workflow_hash,
-        "plan_digest": run.plan_digest,
-        "inputs": run.inputs,
-        "inputs_digest": run.inputs_digest,
-        "seed": run.seed,
-        "logical_time": run.logical_time,
-        "idempotency_key": run.idempotency_key,
-        "size": run.size,
-        "done": bytes((run.size + 7) // 8),
-        "inline": run.inline,
-        "watched": False,
-        "wake_at": now + GRACE_S,
-        "created_at": now,
-        "updated_at": now,
-        "format": FORMAT,
-    }
-
-
-def _claim_from_row(row: Mapping[str, Any]) -> Claim:
-    match row["word"]:
-        case "granted" | "mine" if row["attempt"] or row["word"] == "mine":
-            outputs = _mapping(row["outputs"])
-            if row["run_inputs"] is not None:
-                outputs[INPUT] = row["run_inputs"]
-            return Granted(
-                run=_readable(row),
-                address="",
-                attempt=row["attempt"] or row["latest"],
-                retries=row["retries"],
-                outputs=outputs,
-                started_at=row["now"],
-                digests=_mapping(row["digests"]) if row["digests"] is not None else None,
-            )
-        case "committed":
-            return AlreadyCommitted(run=run_from_row(row))
-        case "not_due":
-            return NotDue(due_at=row["due_at"])
-        case "poisoned":
-            return Poisoned(run=run_from_row(row), attempt=row["latest"], losses=row["losses"] + 1)
-        case "not_live":
-            return NotLive(status=RunStatus(row["status"]) if row["status"] else None)
-        case _:  # busy, or granted to somebody who was faster
-            return Busy(worker_id=row["holder_id"] or "", host=row["holder_host"] or "", pid=row["holder_pid"] or 0)
-
-
-def _readable(row: Mapping[str, Any]) -> Run:
-    if row["format"] != FORMAT:
-        raise VersionMismatch(
-            f"run {row['id']} is stored in format {row['format']}, this code reads {FORMAT}",
-            fix="let a worker of the version that wrote it finish the run",
-            stored=row["format"],
-            readable=FORMAT,
-        )
-    return run_from_row(row)
-
-
-def _mapping(value: Any) -> dict[str, str]:
-    return dict(value) if isinstance(value, Mapping) else json.loads(value) if value else {}
-
-
-def _committed(row: Mapping[str, Any]) -> Committed:
-    return Committed(
-        status=RunStatus(row["status"]),
-        done=int.from_bytes(bytes(row["done"]), "little"),
-        size=row["size"],
-        splices=row["splices"],
-        epoch=row["epoch"],
-        watched=bool(row["watched"]),
-    )
-
-
-def _failure_text(failure: Failure | None) -> str | None:
-    return json.dumps(failure.as_json(), sort_keys=True) if failure else None

@@ -1,32 +1,32 @@
 """StepContext: what a step is handed so that it can be performed twice with the same result.
 
-    ctx.random            chance, seeded by run seed and address
-    ctx.now               the run's logical time
-    ctx.uuid()            ids, seeded
-    ctx.effect(name, f)   a value from outside: computed once, recorded, served back in replay
-    ctx.idempotency_key   the same for every attempt of this step: hand it to external services
-    ctx.session           rows written in the checkpoint's own transaction
-    ctx.replace(canvas)   "my value is the value of this canvas"
-    ctx.log               a logger that knows run, address and attempt
+ctx.random            chance, seeded by run seed and address
+ctx.now               the run's logical time
+ctx.uuid()            ids, seeded
+ctx.effect(name, f)   a value from outside: computed once, recorded, served back in replay
+ctx.idempotency_key   the same for every attempt of this step: hand it to external services
+ctx.session           rows written in the checkpoint's own transaction
+ctx.replace(canvas)   "my value is the value of this canvas"
+ctx.log               a logger that knows run, address and attempt
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import random
 import uuid
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from aos_workflow.canonical import decode, encode
 from aos_workflow.clock import SystemClock
 from aos_workflow.errors import BadOption
-from aos_workflow.ids import new_seed
+from aos_workflow.ids import new_seed, new_token
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -83,13 +83,13 @@ class StepContext:
     open_session: Callable[[], Session] | None = field(default=None, repr=False)
 
     @cached_property
-    def random(self) -> random.Random:
+    def random(self) -> Random:
         """A ``random.Random`` seeded by the run's seed and this address."""
-        return random.Random(derive_seed(self.seed, self.address))
+        return Random(derive_seed(self.seed, self.address))
 
     @cached_property
-    def _ids(self) -> random.Random:
-        return random.Random(derive_seed(self.seed, f"{self.address}#uuid"))
+    def _ids(self) -> Random:
+        return Random(derive_seed(self.seed, f"{self.address}#uuid"))
 
     @property
     def now(self) -> datetime:
@@ -130,11 +130,16 @@ class StepContext:
 
     @cached_property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        facts = {"run": self.run_id, "address": self.address, "attempt": self.attempt, "workflow": self.workflow}
+        facts = {
+            "run": self.run_id,
+            "address": self.address,
+            "attempt": self.attempt,
+            "workflow": self.workflow,
+        }
         return logging.LoggerAdapter(log, facts)
 
     def replace(self, canvas: Any) -> Replacement:
-        """Return this from the step: its value becomes the value of ``canvas``, which the run performs next."""
+        """Return this from the step: the value of ``canvas``, which the run performs next, becomes its own."""
         return Replacement(canvas)
 
 
@@ -142,9 +147,9 @@ current: ContextVar[StepContext | None] = ContextVar("aos_workflow_step", defaul
 
 
 def detached_context(task_name: str) -> StepContext:
-    """The context of a step that is called as a plain function or a plain Celery task: real chance, real time."""
+    """The context of a step called as a plain function or a plain Celery task: real chance, real time."""
     return StepContext(
-        run_id="detached",
+        run_id=f"detached-{new_token()}",
         workflow="detached",
         address=f"1.{task_name.rpartition('.')[2]}",
         attempt=1,

@@ -82,9 +82,14 @@ def in_our_words() -> Iterator[None]:
 def translated(error: DBAPIError) -> StoreError:
     """The driver's error in our words."""
     detail = str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__
-    missing = "no such table" in detail or "no such column" in detail or getattr(error.orig, "pgcode", None) in (
-        "42P01",
-        "42703",
+    missing = (
+        "no such table" in detail
+        or "no such column" in detail
+        or getattr(error.orig, "pgcode", None)
+        in (
+            "42P01",
+            "42703",
+        )
     )
     if missing:
         return SchemaMismatch(
@@ -92,7 +97,8 @@ def translated(error: DBAPIError) -> StoreError:
         )
     if is_disconnect(error) or isinstance(error, OperationalError | InterfaceError):
         return StoreUnavailable(
-            f"the database cannot do this now: {detail}", fix="check that it runs and that AOS_DATABASE_URL is right"
+            f"the database cannot do this now: {detail}",
+            fix="check that it runs and that AOS_DATABASE_URL is right",
         )
     kind = "refused the statement" if isinstance(error, ProgrammingError) else "refused the data"
     return StoreError(f"the database {kind}: {detail}")

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class _Interrupted(BaseException):
-    """Raised inside the body at its deadline; a BaseException, so ``except Exception`` does not swallow it."""
+    """Raised inside the body at its deadline; no Exception, so ``except Exception`` does not swallow it."""
 
 
 def call_within(timeout_s: float | None, function: Callable[[], T]) -> T:

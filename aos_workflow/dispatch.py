@@ -15,7 +15,7 @@ from celery import Celery, chain, group
 from kombu.exceptions import KombuError
 
 from aos_workflow.events import announce
-from aos_workflow.executor import Progress
+from aos_workflow.messages import Progress
 from aos_workflow.plan import Plan, Step
 from aos_workflow.task import HEADER, CeleryTasks
 
@@ -81,9 +81,7 @@ class CeleryDispatch:
             return 0
 
     def _stretch(self, progress: Progress, address: str) -> Any:
-        links = [
-            self._signature(progress, step) for step in stretch(progress.plan, address, self._tasks, self.window)
-        ]
+        links = [self._signature(progress, step) for step in stretch(progress.plan, address, self._tasks, self.window)]
         return links[0] if len(links) == 1 else chain(links, app=self.app)
 
     def _signature(self, progress: Progress, step: Step) -> Any:

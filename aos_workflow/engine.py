@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, event
@@ -16,10 +16,11 @@ from sqlalchemy.orm import Session
 
 from aos_workflow import recovery, registry, watching, wiring
 from aos_workflow.canonical import decode, digest, encode
+from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.errors import PayloadTooLarge, RunCancelled, RunFailed, RunNotFinished
-from aos_workflow.executor import Progress
 from aos_workflow.ids import new_run_id, new_seed
 from aos_workflow.inline import InlineTransport
+from aos_workflow.messages import Progress
 from aos_workflow.plan import INPUT, Plan, fed, references
 from aos_workflow.records import NewRun, Run, RunResult, RunStatus, workflow_hash
 from aos_workflow.registry import Workflow
@@ -85,7 +86,7 @@ class WorkflowEngine:
 
     def __init__(self, parts: Any = None) -> None:
         self._parts = parts if parts is not None else wiring.runtime()
-        self.store = self._parts.store
+        self.store: CheckpointStore = self._parts.store
 
     # --- start -----------------------------------------------------------------------------
 
@@ -105,7 +106,12 @@ class WorkflowEngine:
         return self._store_and_publish([new], [plan], app, session)[0]
 
     def enqueue_many(
-        self, flow: Workflow | str, inputs: Sequence[Any], *, seeds: Sequence[int] | None = None, session: Any = None
+        self,
+        flow: Workflow | str,
+        inputs: Sequence[Any],
+        *,
+        seeds: Sequence[int] | None = None,
+        session: Any = None,
     ) -> list[RunHandle]:
         """Store many runs of one workflow in one transaction and publish them together."""
         self._parts.require_shared_store()
@@ -117,9 +123,7 @@ class WorkflowEngine:
         news, plans = [new for new, _, _ in prepared], [plan for _, plan, _ in prepared]
         return self._store_and_publish(news, plans, prepared[0][2], session)
 
-    async def run(
-        self, workflow_type: Workflow | str, *, seed: int | None = None, inputs: Any = None
-    ) -> RunResult:
+    async def run(self, workflow_type: Workflow | str, *, seed: int | None = None, inputs: Any = None) -> RunResult:
         """Perform a run in this process, step by step, and return how it ended.
 
         Needs no broker and no worker, and no database either: without one it uses a private file.
@@ -151,22 +155,23 @@ class WorkflowEngine:
         """Let a failed or cancelled run go on from its last checkpoints; a live one is left alone."""
         before = self.store.run(run_id)
         if before.status.is_live or before.status is RunStatus.SUCCEEDED:
-            return before  # type: ignore[no-any-return]
+            return before
         run: Run = self.store.revive(run_id)
         plan = self.store.effective_plan(run.id, run.plan_digest, run.splices)
-        progress = _progress(run.id, plan, run.plan_digest, run.epoch, plan.ready(run.done))
-        self._parts.dispatch(self._parts.app()).publish(progress)
+        self._parts.dispatch(self._parts.app()).publish(Progress.of(run, plan, plan.ready(run.done)))
         return run
 
     def sweep(self) -> int:
         """Publish what crashes left behind and what is due; returns how many steps were published."""
         dispatch = self._parts.dispatch(self._parts.app())
 
-        def publish(wake: recovery.Wake) -> None:
-            epoch = wake.run.epoch + 1
-            dispatch.publish(_progress(wake.run.id, wake.plan, wake.run.plan_digest, epoch, wake.addresses))
+        def act(wake: recovery.Wake) -> None:
+            if wake.is_complete or wake.run.status is RunStatus.FAILING:
+                self._parts.executor.settlement.complete(wake.run, wake.plan)
+            released = replace(Progress.of(wake.run, wake.plan, wake.addresses), epoch=wake.run.epoch + 1)
+            dispatch.publish(released)
 
-        return recovery.sweep(self.store, publish, broker_is_empty=dispatch.broker_is_empty)
+        return recovery.sweep(self.store, act, broker_is_empty=dispatch.broker_is_empty)
 
     # --- look ------------------------------------------------------------------------------
 
@@ -243,7 +248,7 @@ class WorkflowEngine:
         connection = session.connection() if isinstance(session, Session) else session
         ids = self.store.add(news, connection=connection)
         fresh = [
-            _progress(new.id, plan, new.plan_digest, 1, plan.ready(0))
+            Progress(run_id=id, plan=plan, plan_digest=new.plan_digest, epoch=1, released=plan.ready(0))
             for new, plan, id in zip(news, plans, ids, strict=True)
             if id == new.id
         ]
@@ -256,12 +261,6 @@ class WorkflowEngine:
         elif session is None:
             publish()
         return [RunHandle(id, self) for id in ids]
-
-
-def _progress(run_id: str, plan: Plan, plan_digest: str, epoch: int, released: tuple[str, ...]) -> Progress:
-    return Progress(
-        run_id=run_id, plan=plan, plan_digest=plan_digest, epoch=epoch, released=released, status=RunStatus.RUNNING
-    )
 
 
 def _after_commit(session: Session, publish: Callable[[], None]) -> None:

@@ -70,9 +70,7 @@ class Fleet:
         """The process stops now, or is known to be dead: its running steps may be taken over at once."""
         with self._transaction() as (connection, now):
             connection.execute(
-                update(workers)
-                .where(workers.c.id == worker_id, workers.c.stopped_at.is_(None))
-                .values(stopped_at=now)
+                update(workers).where(workers.c.id == worker_id, workers.c.stopped_at.is_(None)).values(stopped_at=now)
             )
             self._wake(connection, [worker_id], now)
 
@@ -105,9 +103,7 @@ class Fleet:
         """True for one caller per ``every_s`` seconds, however many ask: the others come too late."""
         dialect = postgresql if self._is_postgres else sqlite
         with self._transaction() as (connection, now):
-            first = connection.execute(
-                dialect.insert(ticks).values(name=name, last_at=now).on_conflict_do_nothing()
-            )
+            first = connection.execute(dialect.insert(ticks).values(name=name, last_at=now).on_conflict_do_nothing())
             if first.rowcount > 0:
                 return True
             turn = connection.execute(

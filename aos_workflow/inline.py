@@ -9,7 +9,8 @@ import heapq
 from typing import Any
 
 from aos_workflow.checkpoint import CheckpointStore
-from aos_workflow.executor import Idle, Message, Progress, StepExecutor
+from aos_workflow.executor import StepExecutor
+from aos_workflow.messages import Idle, Message, Progress
 from aos_workflow.plan import Plan
 from aos_workflow.records import NewRun
 from aos_workflow.task import CeleryTasks

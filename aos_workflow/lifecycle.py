@@ -20,6 +20,7 @@ from typing import Any
 from celery import signals
 
 from aos_workflow import wiring
+from aos_workflow.canvas import serves_workflows
 from aos_workflow.errors import AosError
 from aos_workflow.fleet import this_host
 from aos_workflow.membership import is_running
@@ -73,13 +74,9 @@ class Caretaker:
 _caretakers: list[Caretaker] = []
 
 
-def _serves_workflows(app: Any) -> bool:
-    return bool(getattr(app.Task, "is_step", False))
-
-
 def _check(sender: Any = None, **_: Any) -> None:
     app = getattr(sender, "app", None)
-    if app is None or not _serves_workflows(app):
+    if app is None or not serves_workflows(app):
         return
     runtime = wiring.runtime()
     runtime.kind = "worker"
@@ -92,7 +89,7 @@ def _check(sender: Any = None, **_: Any) -> None:
 
 def _take_care(sender: Any = None, **_: Any) -> None:
     app = getattr(sender, "app", None)
-    if app is not None and _serves_workflows(app):
+    if app is not None and serves_workflows(app):
         runtime = wiring.runtime()
         _caretakers.append(Caretaker(runtime, app, every_s=runtime.settings.sweep_every_s).start())
 

@@ -104,6 +104,9 @@ def is_running(pid: int) -> bool:
         return True
     status = Path(f"/proc/{pid}/stat")
     try:
-        return status.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0] not in ("Z", "X")
+        return status.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0] not in (
+            "Z",
+            "X",
+        )
     except (OSError, IndexError):
         return status.parent.exists() or not Path("/proc/self").exists()

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from aos_workflow import context as step_context
-from aos_workflow.canonical import digest, encode, revive, stable_digest
 from aos_workflow.canonical import decode as value_of
+from aos_workflow.canonical import digest, encode, revive, stable_digest
 from aos_workflow.canvas import compile_canvas
 from aos_workflow.context import Replacement, StepContext, derive_seed
 from aos_workflow.deadline import call_within
-from aos_workflow.errors import AosError, CheckpointMissing, NotCanonical, PayloadTooLarge
+from aos_workflow.errors import AosError, CheckpointMissing
 from aos_workflow.options import StepOptions, backoff_s
 from aos_workflow.plan import FAILURE, INPUT, Plan, Step, fed
 from aos_workflow.records import Failure, Granted
@@ -93,8 +93,8 @@ def perform(
         value = call_within(options.timeout_s, lambda: body(args, kwargs))
         canvas = value.canvas if isinstance(value, Replacement) else None
         return _done(value, context, limit_bytes, volatile) if canvas is None else _replaced(canvas, context, app)
-    except ReplaceRequested as request:
-        return _guarded(lambda: _replaced(request.canvas, context, app), step)
+    except ReplaceRequested as wish:
+        return _replaced_or_gave_up(wish.canvas, step, context, app)
     except RetryRequested as request:
         return _again(request, step, granted)
     except Exception as error:
@@ -160,9 +160,9 @@ def _replaced(canvas: Any, context: StepContext, app: Any) -> Done:
     )
 
 
-def _guarded(build: Callable[[], Done], step: Step) -> Outcome:
+def _replaced_or_gave_up(canvas: Any, step: Step, context: StepContext, app: Any) -> Outcome:
     try:
-        return build()
+        return _replaced(canvas, context, app)
     except AosError as error:
         return GaveUp(failure=failure_of(error, step.address, handlers=step.on_error))
 
@@ -173,10 +173,12 @@ def _again(request: RetryRequested, step: Step, granted: Granted) -> Again:
 
 
 def _failed(error: Exception, step: Step, granted: Granted, options: StepOptions) -> Outcome:
-    is_final = isinstance(error, NotCanonical | PayloadTooLarge)
+    is_final = isinstance(error, AosError) and not error.retryable
     if is_final or granted.retries + 1 >= (options.max_attempts or 1):
         return GaveUp(failure=failure_of(error, step.address, handlers=step.on_error))
-    return Again(delay_s=_pause_s(step, granted), failure=failure_of(error, step.address))
+    asked_s = getattr(error, "retry_after_s", None)
+    pause_s = _pause_s(step, granted) if asked_s is None else max(0.0, float(asked_s))
+    return Again(delay_s=pause_s, failure=failure_of(error, step.address))
 
 
 def _pause_s(step: Step, granted: Granted) -> float:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, inspect, select, update
 
 from aos_workflow.errors import RunNotFound
 from aos_workflow.plan import INPUT
-from aos_workflow.records import Attempt, AttemptState, Checkpoint, Failure, Run, RunStatus
+from aos_workflow.records import Attempt, AttemptState, Checkpoint, Run, RunStatus
+from aos_workflow.rows import attempt_from_row, run_from_row
 from aos_workflow.schema import VERSION_TABLE, attempts, checkpoints, runs
 
 
@@ -98,10 +97,7 @@ def attempts_of(connection: Connection, run_id: str) -> list[Attempt]:
     """All attempts of a run, by address and number."""
     columns = [column for column in attempts.c if column.name != "token"]
     statement = select(*columns).where(attempts.c.run_id == run_id).order_by(attempts.c.address, attempts.c.attempt)
-    return [
-        Attempt(**{**row, "state": AttemptState(row["state"]), "error": _failure(row["error"])})
-        for row in connection.execute(statement).mappings()
-    ]
+    return [attempt_from_row(row) for row in connection.execute(statement).mappings()]
 
 
 def attempted(connection: Connection, run_id: str, addresses: Sequence[str], *, ended: bool = False) -> set[str]:
@@ -127,31 +123,3 @@ def close_attempts(connection: Connection, run_id: str) -> None:
         .where(attempts.c.run_id == run_id, attempts.c.state.in_(open_states))
         .values(state=AttemptState.FAILED.value)
     )
-
-
-def run_from_row(row: Mapping[str, Any]) -> Run:
-    return Run(
-        id=row["id"],
-        workflow=row["workflow"],
-        status=RunStatus(row["status"]),
-        plan_digest=row["plan_digest"],
-        inputs_digest=row["inputs_digest"],
-        seed=row["seed"],
-        logical_time=row["logical_time"],
-        idempotency_key=row["idempotency_key"],
-        epoch=row["epoch"],
-        size=row["size"],
-        done=int.from_bytes(bytes(row["done"]), "little"),
-        splices=row["splices"],
-        inline=bool(row["inline"]),
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        workflow_hash=row["workflow_hash"],
-        error=_failure(row["error"]),
-    )
-
-
-def _failure(text: str | None) -> Failure | None:
-    return Failure.from_json(json.loads(text)) if text else None

@@ -1,7 +1,7 @@
 """Frozen nouns of a run: what the store hands out and takes in. No I/O.
 
-    run        enqueued -> running -> succeeded | failing -> failed | cancelled
-    attempt    running -> committed | failed | retry | deferred | lost
+run        enqueued -> running -> succeeded | failing -> failed | cancelled
+attempt    running -> committed | failed | retry | deferred | lost
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ FORMAT = 1
 
 
 class RunStatus(StrEnum):
+    """Where a run stands."""
+
     ENQUEUED = "enqueued"  #: stored, no step started yet
     RUNNING = "running"  #: at least one step has been claimed
     FAILING = "failing"  #: a step failed for good; its error handlers run
@@ -40,6 +42,8 @@ LIVE = frozenset({RunStatus.ENQUEUED, RunStatus.RUNNING, RunStatus.FAILING})
 
 
 class AttemptState(StrEnum):
+    """Where an attempt stands."""
+
     RUNNING = "running"  #: claimed by a worker process
     COMMITTED = "committed"  #: its checkpoint is there
     FAILED = "failed"  #: it raised for good

@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, tuple_, update
 
-from aos_workflow import reading
-from aos_workflow.checkpoint import GRACE_S, CheckpointStore
+from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.database import in_our_words
 from aos_workflow.plan import Plan
 from aos_workflow.records import LIVE, AttemptState, Run, RunStatus
+from aos_workflow.rows import GRACE_S, run_from_row
 from aos_workflow.schema import attempts, runs, workers
 
 #: How many runs one transaction of the sweep looks at.
@@ -40,12 +40,16 @@ class Holder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wake:
-    """What to do about an overdue run: publish these addresses, look again at ``wake_at``."""
+    """What to do about an overdue run: publish these addresses, look again at ``wake_at``.
+
+    ``is_complete``: every step is committed, but whoever committed the last died before it ended the run.
+    """
 
     run: Run
     plan: Plan
     addresses: tuple[str, ...]
     wake_at: float
+    is_complete: bool = False
 
 
 def decide(
@@ -75,7 +79,13 @@ def decide(
             looks.append(holder.due_at)
         else:
             publish.append(address)
-    return Wake(run=run, plan=plan, addresses=tuple(publish), wake_at=max(now + 0.2, min(looks)))
+    return Wake(
+        run=run,
+        plan=plan,
+        addresses=tuple(publish),
+        wake_at=max(now + 0.2, min(looks)),
+        is_complete=run.status is RunStatus.RUNNING and run.done == plan.everything,
+    )
 
 
 def open_addresses(run: Run, plan: Plan) -> tuple[str, ...]:
@@ -85,15 +95,14 @@ def open_addresses(run: Run, plan: Plan) -> tuple[str, ...]:
     return plan.ready(run.done)
 
 
-def sweep(store: CheckpointStore, publish: Callable[[Wake], None], *, broker_is_empty: Callable[[], bool]) -> int:
-    """Publish what is overdue, in batches; returns how many steps were published."""
+def sweep(store: CheckpointStore, act: Callable[[Wake], None], *, broker_is_empty: Callable[[], bool]) -> int:
+    """Act on every overdue run, in batches; returns how many steps were to be published."""
     published = 0
     while True:
         wakes = _take(store, broker_is_empty)
         for wake in wakes:
-            if wake.addresses:
-                publish(wake)
-                published += len(wake.addresses)
+            act(wake)
+            published += len(wake.addresses)
         if len(wakes) < BATCH:
             return published
 
@@ -103,14 +112,15 @@ def _take(store: CheckpointStore, broker_is_empty: Callable[[], bool]) -> list[W
         now = store.now(connection)
         rows = connection.execute(
             select(runs)
-            .where(runs.c.status.in_([status.value for status in LIVE]), runs.c.wake_at <= now, runs.c.inline.is_(False))
+            .where(runs.c.status.in_([status.value for status in LIVE]))
+            .where(runs.c.wake_at <= now, runs.c.inline.is_(False))
             .order_by(runs.c.wake_at)
             .limit(BATCH)
             .with_for_update(skip_locked=True)
         ).mappings().all()  # fmt: skip
         if not rows:
             return []
-        overdue = [reading.run_from_row(row) for row in rows]
+        overdue = [run_from_row(row) for row in rows]
         plans = {run.id: store.effective_plan(run.id, run.plan_digest, run.splices) for run in overdue}
         holders = _holders(connection, store, overdue, plans, now)
         is_empty = broker_is_empty()
@@ -130,7 +140,11 @@ def _take(store: CheckpointStore, broker_is_empty: Callable[[], bool]) -> list[W
 
 
 def _holders(
-    connection: Connection, store: CheckpointStore, overdue: Sequence[Run], plans: Mapping[str, Plan], now: float
+    connection: Connection,
+    store: CheckpointStore,
+    overdue: Sequence[Run],
+    plans: Mapping[str, Plan],
+    now: float,
 ) -> dict[str, dict[str, Holder]]:
     """Run id -> address -> the latest attempt at it, for every step that is open; a final failure is none."""
     pairs = [(run.id, address) for run in overdue for address in open_addresses(run, plans[run.id])]

@@ -7,12 +7,12 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from celery import Celery, current_app, shared_task
+from celery import Celery, shared_task
 from celery.app.utils import find_app
 from celery.canvas import Signature
 
 from aos_workflow import context, wiring
-from aos_workflow.canvas import app_of, compile_canvas
+from aos_workflow.canvas import app_of, compile_canvas, workflow_app
 from aos_workflow.context import StepContext
 from aos_workflow.errors import BadArguments, BadOption, SettingsError, UnknownWorkflow
 from aos_workflow.options import OPTION_NAMES, StepOptions
@@ -57,7 +57,7 @@ def with_context(function: Callable[..., Any], options: Mapping[str, Any]) -> Ca
             return function(*args, **kwargs)
         return function(context.current.get() or context.detached_context(name), *args, **kwargs)
 
-    del run.__wrapped__  # type: ignore[attr-defined]  # Celery would read the signature with ctx from it
+    del run.__wrapped__  # Celery would read the signature with ctx from it
     run.__signature__ = signature.replace(parameters=parameters[1:])  # type: ignore[attr-defined]
     return run
 
@@ -114,7 +114,7 @@ class Workflow:
                 fix="give an object: {'parameter': value}",
                 workflow=self.name,
             )
-        function: Callable[..., Any] = self.definition  # type: ignore[assignment]
+        function: Callable[..., Any] = self.definition
         try:
             inspect.signature(function).bind(**(inputs or {}))
         except TypeError as mismatch:
@@ -130,6 +130,7 @@ class Workflow:
 
         Raises a DefinitionError that names what cannot be compiled.
         """
+        workflow_app()
         canvas = self.canvas(inputs)
         app = self.app or app_of(canvas)
         return compile_canvas(canvas, takes_input=inputs is not None and not self.is_function, app=app), app
@@ -155,7 +156,8 @@ class Workflow:
         self, inputs: Iterable[Any], *, seeds: Sequence[int] | None = None, session: Any = None
     ) -> list[Any]:
         """Store many runs in one transaction, then tell the workers; returns their handles in order."""
-        return wiring.runtime().engine.enqueue_many(self, list(inputs), seeds=seeds, session=session)  # type: ignore[no-any-return]
+        handles: list[Any] = wiring.runtime().engine.enqueue_many(self, list(inputs), seeds=seeds, session=session)
+        return handles
 
     def s(self, **inputs: Any) -> Any:
         """This workflow as a part of another canvas: ``a.s() | triage.s(sources=[...]) | b.s()``."""
@@ -206,9 +208,9 @@ def load_app(name: str) -> Celery:
     Raises SettingsError when the module cannot be imported or has no app.
     """
     if not name:
-        return current_app._get_current_object()  # type: ignore[no-any-return]
+        return workflow_app()
     try:
-        return find_app(name)  # type: ignore[no-any-return]
+        return find_app(name)
     except (ImportError, AttributeError) as error:
         raise SettingsError(
             f"AOS_APP={name!r} cannot be used: {type(error).__name__}: {error}",

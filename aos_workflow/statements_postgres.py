@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-Row = Mapping[str, Any]
+Row = Mapping[Any, Any]
 
 
 @cache

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, func, insert, select, update
 
 from aos_workflow.schema import attempts, checkpoints, plans, runs, splices, workers
 
-Row = Mapping[str, Any]
+Row = Mapping[Any, Any]
 
 
 def claim(connection: Connection, values: Mapping[str, Any]) -> Row:
@@ -33,7 +33,9 @@ def claim(connection: Connection, values: Mapping[str, Any]) -> Row:
     granted = None
     if word in ("granted", "poisoned") and holder is not None and holder["state"] == "running":
         connection.execute(
-            update(attempts).where(_is_attempt(run_id, address, holder["attempt"])).values(state="lost", finished_at=now)
+            update(attempts)
+            .where(_is_attempt(run_id, address, holder["attempt"]))
+            .values(state="lost", finished_at=now)
         )
     if word == "granted":
         granted = (holder["attempt"] if holder else 0) + 1
@@ -69,7 +71,9 @@ def claim(connection: Connection, values: Mapping[str, Any]) -> Row:
     return answer
 
 
-def _verdict(connection: Connection, values: Mapping[str, Any], run: Row | None, holder: Row | None, losses: int) -> str:
+def _verdict(
+    connection: Connection, values: Mapping[str, Any], run: Row | None, holder: Row | None, losses: int
+) -> str:
     now = values["now"]
     if run is None or run["status"] not in values["live"]:
         return "not_live"
@@ -115,8 +119,10 @@ def commit(connection: Connection, values: Mapping[str, Any]) -> Row | None:
         select(checkpoints.c.attempt).where(checkpoints.c.run_id == run_id, checkpoints.c.address == address)
     ).first():
         return None
-    names = ("run_id", "address", "position", "attempt", "output", "digest", "stable_digest", "effects", "worker_id",
-             "started_at")  # fmt: skip
+    names = (
+        "run_id", "address", "position", "attempt", "output", "digest", "stable_digest", "effects", "worker_id",
+        "started_at",
+    )  # fmt: skip
     connection.execute(insert(checkpoints).values({name: values[name] for name in names} | {"committed_at": now}))
     run = connection.execute(select(runs).where(runs.c.id == run_id)).mappings().one()
     size = run["size"] + values["sub_size"]
@@ -136,9 +142,7 @@ def commit(connection: Connection, values: Mapping[str, Any]) -> Row | None:
         if not connection.execute(select(plans.c.digest).where(plans.c.digest == values["sub_digest"])).first():
             connection.execute(insert(plans).values(digest=values["sub_digest"], body=values["sub_text"]))
         connection.execute(
-            insert(splices).values(
-                run_id=run_id, address=address, base=run["size"], plan_digest=values["sub_digest"]
-            )
+            insert(splices).values(run_id=run_id, address=address, base=run["size"], plan_digest=values["sub_digest"])
         )
     connection.execute(update(runs).where(runs.c.id == run_id).values(**changes))
     return {**run, **changes}

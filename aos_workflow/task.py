@@ -21,7 +21,7 @@ from aos_workflow import context as step_context
 from aos_workflow import lifecycle, wiring
 from aos_workflow.clock import SystemClock
 from aos_workflow.errors import BadOption, StepFailed, StoreUnavailable, UnknownTask
-from aos_workflow.executor import Idle, Message, Progress
+from aos_workflow.messages import Idle, Message, Progress
 from aos_workflow.options import StepOptions
 from aos_workflow.perform import Body, ReplaceRequested, RetryRequested
 from aos_workflow.plan import FAILURE, Step
@@ -33,16 +33,16 @@ log = logging.getLogger("aos_workflow.step")
 HEADER = "aos"
 
 
-class StepRetry(Retry, RetryRequested):
+class StepRetry(Retry, RetryRequested):  # type: ignore[misc]
     """``self.retry`` inside a step. A Celery ``Retry``, so ``autoretry_for`` lets it pass."""
 
     def __init__(self, delay_s: float | None, cause: BaseException | None) -> None:
-        super().__init__(exc=cause, when=delay_s or 0)
+        super().__init__(None, cause, delay_s or 0)
         self.delay_s = delay_s
         self.cause = cause
 
 
-class StepReplace(Ignore, ReplaceRequested):
+class StepReplace(Ignore, ReplaceRequested):  # type: ignore[misc]
     """``self.replace`` inside a step."""
 
     def __init__(self, canvas: Any) -> None:
@@ -88,7 +88,7 @@ class WorkflowTask(Task):  # type: ignore[misc]
         max_retries: int | None = None,
         **options: Any,
     ) -> Any:
-        """As Celery's; inside a step the retry is remembered in the database, never as an ETA in the broker."""
+        """As Celery's; inside a step the database remembers the retry, never an ETA in the broker."""
         if step_context.current.get() is None:
             return super().retry(args, kwargs, exc, throw, eta, countdown, max_retries, **options)
         if args is not None or kwargs is not None:
@@ -229,7 +229,7 @@ class CeleryTasks:
 
 
 def _failure_arguments(task: Any, granted: Granted) -> tuple[Any, ...]:
-    """What Celery hands an error callback: (request, exception, traceback), or the id alone to old-style ones."""
+    """What Celery hands an error callback: (request, exception, traceback); to old-style ones the id alone."""
     failure = granted.run.error
     address = failure.address if failure else ""
     task_id = f"{granted.run.id}:{address}"

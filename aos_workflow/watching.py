@@ -22,6 +22,7 @@ LOOK_EVERY_S = 1.0
 
 
 def channel_of(run_id: str) -> str:
+    """The PostgreSQL channel on which the end of a run is announced."""
     return "aos_" + run_id.replace("-", "")
 
 

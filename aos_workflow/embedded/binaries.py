@@ -83,10 +83,11 @@ def _copy(parts: list[Path], directory: Path, kind: str, binary: Path) -> Path:
 
     The folder is made once for each ``binary``, told by its time; those of earlier ones are removed.
     """
-    target = directory / f"{kind}-{binary.stat().st_mtime_ns:x}"
-    unfinished = target.with_suffix(".new")
+    prefix = f".{kind}-binaries-"
+    target = directory / f"{prefix}{binary.stat().st_mtime_ns:x}"
+    unfinished = directory / f"{target.name}.new"
     if not target.exists():
-        for old in directory.glob(f"{kind}-*"):
+        for old in directory.glob(f"{prefix}*"):
             shutil.rmtree(old)
         unfinished.mkdir()
         for part in parts:

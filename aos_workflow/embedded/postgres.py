@@ -113,7 +113,8 @@ def _initialise(site: Site, bin_dir: Path, secret: Path, durable: bool) -> None:
 def _socket_folder(data: Path) -> str:
     """The data folder, closed to others; empty (no unix socket) where its path is too long for one."""
     fits = len(os.fsencode(data / ".s.PGSQL.65535")) <= LONGEST_SOCKET_PATH
-    return f'"{data}"' if fits else ""
+    # the setting is a list: quotes keep commas and blanks of the path in it
+    return '"{}"'.format(str(data).replace('"', '""')) if fits else ""
 
 
 def _overlooking_reused_pid(data: Path) -> dict[str, str]:

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 
 from aos_workflow import AosError, durable
 from tests.conformance.catalogue.refused import REFUSED
+from tests.conformance.oracle import expected, reference, text
 from tests.conformance.random_canvas import Sketch, build, sketches
-from tests.conformance.reference import as_json, expected, reference, text
 from tests.conformance.shapes import SHAPES
 
 SEED = 7
@@ -31,7 +31,7 @@ def assert_value(settle: Settle, name: str) -> None:
     """The run succeeded and its output is the shape's expected value, byte for byte as JSON."""
     result = settle()
     assert result.status == "succeeded", f"{name} ended as {result.status}: {result.error}"
-    assert text(as_json(result.output)) == text(expected(name))
+    assert text(result.output) == text(expected(name))
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -61,7 +61,7 @@ def test_any_canvas_in_process(sketch: Sketch, inline_engine: Any) -> None:
     """Whatever canvas eager Celery can run gives the same value in process."""
     result = inline_engine.run_canvas(build(sketch), seed=SEED)
     assert result.status == "succeeded", result.error
-    assert text(as_json(result.output)) == text(reference(build(sketch)))
+    assert text(result.output) == text(reference(sketch))
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import hmac
+import inspect
 import json
 import math
 import os
@@ -612,6 +613,40 @@ def test_endless_nesting_is_an_error_of_ours() -> None:
     for read in (decode, parse):
         with pytest.raises(NotCanonical, match="nested deeper"):
             read("[" * 100_000)
+
+
+@pytest.mark.parametrize(("limit", "digits"), [("0", 5000), ("640", 1000)])
+def test_the_longest_int_does_not_depend_on_the_process(limit: str, digits: int) -> None:
+    """A process that converts longer ints refuses them too; one that cannot convert says so."""
+    code = (
+        "import sys\n"
+        "from aos_workflow.canonical import encode, render\n"
+        "from aos_workflow.errors import NotCanonical\n"
+        "assert render(['x' * 5000]) == encode(['x' * 5000])\n"
+        "for write in (encode, render):\n"
+        "    try: write([10 ** int(sys.argv[1])])\n"
+        "    except NotCanonical as refused: print('refused')\n"
+    )
+    assert child(code, str(digits), PYTHONINTMAXSTRDIGITS=limit).split() == ["refused", "refused"]
+
+
+def test_a_full_stack_is_an_error_of_ours() -> None:
+    """Where the caller left too little stack for the value it is refused, without a RecursionError."""
+    value: Any = (1,)
+    for _ in range(190):
+        value = [value]
+
+    def with_frames_left(frames: int, used: int) -> Any:
+        if used < sys.getrecursionlimit() - frames:
+            return with_frames_left(frames, used + 1)
+        try:
+            return encode(value)
+        except NotCanonical as refused:
+            return refused.message
+
+    used = len(inspect.stack(0))
+    assert with_frames_left(500, used) == encode(value)
+    assert "deeper than this call's stack allows" in with_frames_left(100, used)
 
 
 def test_a_failing_to_json_is_named() -> None:

@@ -93,7 +93,7 @@ def ask(port: int, *words: str) -> str:
 def child(
     code: str, folder: Path, python: str = sys.executable, user: str | None = None
 ) -> subprocess.Popen[str]:
-    """An interpreter that runs the code with the folder as its argument; one that SERVEs ends with its input."""
+    """An interpreter that runs the code with the folder as its argument; SERVE ends with its input."""
     return subprocess.Popen(
         [python, "-c", code, folder],
         env={"PYTHONPATH": f"{ROOT}{os.pathsep}{PACKAGES}", "HOME": str(folder)},
@@ -347,10 +347,9 @@ def test_given_binaries_are_not_replaced_by_others(folder: Path) -> None:
 
 def test_a_long_path_costs_only_the_unix_socket(cluster: Path) -> None:
     """Where the folder's path is too long for a unix socket, PostgreSQL listens on TCP alone."""
-    long = Path(f"{cluster}-{'d' * 100}")
-    subprocess.run(["cp", "-pR", cluster, long], check=True)
+    long = cluster.rename(f"{cluster}-{'d' * 100}")
     try:
         with start_postgres(long, durable=False) as server:
             assert query(server.url, "SHOW unix_socket_directories") == ""
     finally:
-        shutil.rmtree(long)
+        long.rename(cluster)
