@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.clock import monotonic_s
 from aos_workflow.context import EffectJournal, StepContext
-from aos_workflow.errors import AosError, StepPoisoned, StoreUnavailable
+from aos_workflow.errors import AosError, RunNotFound, StepPoisoned, StoreUnavailable
 from aos_workflow.ids import new_token
 from aos_workflow.messages import Answer, Idle, Message, Progress
 from aos_workflow.options import StepOptions
@@ -36,12 +36,14 @@ from aos_workflow.records import (
     Poisoned,
     Run,
 )
-from aos_workflow.settlement import Settlement, tell
+from aos_workflow.settlement import Settlement, patiently, tell
 
 log = logging.getLogger("aos_workflow.step")
 
-#: How many local steps one message may be followed by in place before the next goes through the broker.
-LONGEST_STAY = 500
+#: For how long local steps may follow one message in place before the next goes through the broker, seconds.
+LONGEST_STAY_S = 5.0
+#: How long a message waits for a database that is away before it is left to the sweep, seconds.
+CLAIM_PATIENCE_S = 5.0
 
 
 class Tasks(Protocol):
@@ -81,7 +83,8 @@ class StepExecutor:
     def execute(self, message: Message, tasks: Tasks) -> Answer:
         """Perform the step of ``message``, and in place the local steps that follow it."""
         answer = self._execute_one(message, tasks)
-        for _ in range(LONGEST_STAY):
+        leave_at_s = monotonic_s() + LONGEST_STAY_S
+        while monotonic_s() < leave_at_s:
             if not isinstance(answer, Progress) or len(answer.released) != 1 or self.draining:
                 break
             before, following = answer.plan.step(message.address), answer.plan.step(answer.released[0])
@@ -92,10 +95,12 @@ class StepExecutor:
         return answer
 
     def _execute_one(self, message: Message, tasks: Tasks) -> Answer:
-        plan = self._plan_of(message)
+        plan = patiently(self.store.clock, lambda: self._plan_of(message), patience_s=CLAIM_PATIENCE_S)
         step = plan.step(message.address)
         options = tasks.options(step.task)
-        claim = self._claim(message, step, plan, options)
+        claim = patiently(
+            self.store.clock, lambda: self._claim(message, step, plan, options), patience_s=CLAIM_PATIENCE_S
+        )
         match claim:
             case Granted():
                 return self._perform(claim, message, tasks, options)
@@ -119,7 +124,14 @@ class StepExecutor:
         if message.address in plan:
             return plan
         run = self.store.run(message.run_id)
-        return self.store.effective_plan(run.id, run.plan_digest, run.splices)
+        plan = self.store.effective_plan(run.id, run.plan_digest, run.splices)
+        if message.address not in plan:
+            raise RunNotFound(
+                f"run {run.id} has no step {message.address}",
+                fix="the message is not of this run; it is dropped",
+                address=message.address,
+            )
+        return plan
 
     def _claim(self, message: Message, step: Step, plan: Plan, options: StepOptions) -> Claim:
         token, inputs = new_token(), plan.inputs_of(step)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from aos_workflow.plan import Plan
-from aos_workflow.records import Run, RunStatus
+from aos_workflow.records import Failure, Run, RunStatus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +21,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """A run moved on (or is new): ``released`` may be published now."""
+    """A run moved on (or is new): ``released`` may be published now. ``failure``: the step failed for good."""
 
     run_id: str
     plan: Plan
@@ -29,10 +29,17 @@ class Progress:
     epoch: int
     released: tuple[str, ...]
     status: RunStatus = RunStatus.RUNNING
+    failure: Failure | None = None
 
     @classmethod
     def of(
-        cls, run: Run, plan: Plan, released: tuple[str, ...] = (), *, status: RunStatus = RunStatus.RUNNING
+        cls,
+        run: Run,
+        plan: Plan,
+        released: tuple[str, ...] = (),
+        *,
+        status: RunStatus = RunStatus.RUNNING,
+        failure: Failure | None = None,
     ) -> Progress:
         return cls(
             run_id=run.id,
@@ -41,15 +48,20 @@ class Progress:
             epoch=run.epoch,
             released=released,
             status=status,
+            failure=failure,
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Idle:
-    """The message is spent and there is nothing to publish. ``due_at`` is set when the step waits for its time."""
+    """The message is spent and there is nothing to publish.
+
+    ``due_at`` is set when the step waits for its time, ``failure`` when that is because it failed.
+    """
 
     reason: str
     due_at: float | None = None
+    failure: Failure | None = None
 
 
 Answer: TypeAlias = Progress | Idle

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from aos_workflow.checkpoint import CheckpointStore
-from aos_workflow.clock import monotonic_s
+from aos_workflow.clock import Clock, monotonic_s
 from aos_workflow.context import StepContext
 from aos_workflow.errors import StoreError, StoreUnavailable
 from aos_workflow.events import announce
@@ -30,6 +30,7 @@ from aos_workflow.records import (
 )
 
 log = logging.getLogger("aos_workflow.step")
+T = TypeVar("T")
 
 #: How long a commit is tried again while the database is away, and the pauses between, seconds.
 COMMIT_PATIENCE_S = 60.0
@@ -63,7 +64,7 @@ class Settlement:
         if context.has_session:
             answer = self._store.commit_with(context.session, commit)
         else:
-            answer = self._patiently(lambda: self._store.commit(commit))
+            answer = patiently(self._store.clock, lambda: self._store.commit(commit))
         if isinstance(answer, Superseded):
             tell("step.superseded", granted, duration_s)
             return Idle(reason="superseded")
@@ -115,7 +116,8 @@ class Settlement:
 
     def put_off(self, granted: Granted, state: AttemptState, delay_s: float, failure: Failure | None) -> Answer:
         """End an attempt that will be tried again in ``delay_s`` seconds."""
-        due_at = self._patiently(
+        due_at = patiently(
+            self._store.clock,
             lambda: self._store.settle(
                 run_id=granted.run.id,
                 address=granted.address,
@@ -123,15 +125,16 @@ class Settlement:
                 state=state,
                 delay_s=delay_s,
                 error=failure,
-            )
+            ),
         )
-        return Idle(reason=state.value if due_at else "superseded", due_at=due_at)
+        return Idle(reason=state.value, due_at=due_at, failure=failure) if due_at else Idle(reason="superseded")
 
     def fail(self, run: Run, address: str, attempt: int, failure: Failure, *, poisoned: bool = False) -> Answer:
-        answer = self._patiently(
+        answer = patiently(
+            self._store.clock,
             lambda: self._store.fail(
                 run_id=run.id, address=address, attempt=attempt, failure=failure, poisoned=poisoned
-            )
+            ),
         )
         plan = self._store.effective_plan(run.id, run.plan_digest, run.splices)
         if plan.is_handler(address):
@@ -140,7 +143,7 @@ class Settlement:
             return Idle(reason="superseded")
         if answer.status is RunStatus.FAILED:
             self._ended(run, answer.status, watched=answer.watched)
-        return Progress.of(run, plan, failure.handlers, status=answer.status)
+        return Progress.of(run, plan, failure.handlers, status=answer.status, failure=failure)
 
     def _ended(self, run: Run, status: RunStatus, *, watched: bool) -> None:
         announce("run.ended", run=run.id, workflow=run.workflow, status=status.value)
@@ -161,16 +164,20 @@ class Settlement:
         except StoreError:
             log.exception("could not give step %s of run %s back", granted.address, granted.run.id)
 
-    def _patiently(self, write: Callable[[], Any]) -> Any:
-        """A finished body is worth waiting for the database; the fence makes every further try safe."""
-        started_s, pauses = monotonic_s(), list(COMMIT_PAUSES_S)
-        while True:
-            try:
-                return write()
-            except StoreUnavailable:
-                if monotonic_s() - started_s > COMMIT_PATIENCE_S:
-                    raise
-                self._store.clock.sleep(pauses.pop(0) if len(pauses) > 1 else pauses[0])
+
+def patiently(clock: Clock, write: Callable[[], T], *, patience_s: float = COMMIT_PATIENCE_S) -> T:
+    """Call ``write`` until the database answers, for at most ``patience_s`` seconds.
+
+    A finished body is worth waiting for; the fence makes every further try safe.
+    """
+    started_s, pauses = monotonic_s(), list(COMMIT_PAUSES_S)
+    while True:
+        try:
+            return write()
+        except StoreUnavailable:
+            if monotonic_s() - started_s > patience_s:
+                raise
+            clock.sleep(pauses.pop(0) if len(pauses) > 1 else pauses[0])
 
 
 def _final_hash(granted: Granted, plan: Plan, done: Done) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from celery import Celery, Task
@@ -20,7 +21,7 @@ from celery.utils.time import maybe_iso8601
 from aos_workflow import context as step_context
 from aos_workflow import lifecycle, wiring
 from aos_workflow.clock import SystemClock
-from aos_workflow.errors import BadOption, StepFailed, StoreUnavailable, UnknownTask
+from aos_workflow.errors import AosError, BadOption, StepFailed, UnknownTask
 from aos_workflow.messages import Idle, Message, Progress
 from aos_workflow.options import StepOptions
 from aos_workflow.perform import Body, ReplaceRequested, RetryRequested
@@ -140,22 +141,34 @@ def message_of(request: Context) -> Message | None:
 
 
 def serve(task: WorkflowTask, message: Message) -> None:
-    """Perform the step of a message; raises Ignore when Celery must not go on with the message's chain."""
+    """Perform the step of a message and publish what it released.
+
+    Returning lets Celery send the next link of the message's chain. Ignore ends the chain here;
+    Retry and StepFailed do too, and show in Flower as what happened.
+    """
     runtime = wiring.runtime()
     chain = task.request.chain or []
     try:
         answer = runtime.executor.execute(message, CeleryTasks(task._get_app()))
-    except StoreUnavailable as error:
+    except AosError as error:
         log.warning("step %s of run %s is left to the sweep: %s", message.address, message.run_id, error)
         raise Ignore from error
     if isinstance(answer, Idle):
+        if answer.failure is not None:
+            raise Retry(f"{answer.failure.type}: {answer.failure.message}", when=_utc(answer.due_at))
         log.debug("message for %s of run %s was of no use: %s", message.address, message.run_id, answer.reason)
         raise Ignore
     if chain and answer.released == (_address_of(chain[-1]),):
         return
     runtime.dispatch(task._get_app()).publish(answer)
+    if answer.failure is not None:
+        raise StepFailed(f"{answer.failure.type}: {answer.failure.message}", run_id=message.run_id)
     if chain:
         raise Ignore
+
+
+def _utc(due_at: float | None) -> datetime:
+    return datetime.fromtimestamp(due_at or 0, UTC)
 
 
 def _address_of(link: Mapping[str, Any]) -> str | None:

@@ -30,9 +30,11 @@ from psycopg2 import sql
 
 from aos_workflow import durable
 from aos_workflow.assembly import Runtime
+from aos_workflow.database import open_database
 from aos_workflow.embedded import start_postgres, start_valkey
 from aos_workflow.engine import RunHandle, WorkflowEngine
 from aos_workflow.records import RunResult
+from aos_workflow.schema import REVISION, VERSION_TABLE, metadata
 from aos_workflow.settings import Settings
 from tests.worker_process import WorkerProcess, wait_until
 
@@ -258,8 +260,20 @@ def _let_go(parts: Runtime) -> None:
 
 
 def _upgrade(url: str) -> None:
-    upgrade: Callable[[str], object] = importlib.import_module("aos_workflow.upgrade").upgrade
+    try:
+        upgrade: Callable[[str], object] = importlib.import_module("aos_workflow.upgrade").upgrade
+    except ModuleNotFoundError:
+        upgrade = _create_all
     upgrade(url)
+
+
+def _create_all(url: str) -> None:
+    engine = open_database(url)
+    metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE {VERSION_TABLE} (version_num text)")
+        connection.exec_driver_sql(f"INSERT INTO {VERSION_TABLE} VALUES ('{REVISION}')")
+    engine.dispose()
 
 
 def _with_database(url: str, name: str) -> str:

@@ -120,7 +120,11 @@ class WorkerProcess:
 
 def _environment(changes: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without the settings of Celery and this project, then ``changes``."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AOS_", "CELERY_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AOS_", "CELERY_")) and len(value.splitlines()) <= 1  # Process takes no others
+    }
     paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", **changes}
 

@@ -41,9 +41,9 @@ class Documented:
 REVERSED = "A worker flattens a nested group from the right: `group._freeze_unroll` extends its stack with extendleft."
 UNROLLED = "A worker unrolls a one-member group inside a chain (`prepare_steps`); eager Celery keeps its list."
 LONE = "A worker takes the list off a group whose only member ends in a group (`group.apply_async`)."
-PER_MEMBER = "On a worker, what follows a chord whose body is a group runs once per member of that group, not behind all."
+PER_MEMBER = "On a worker, what follows a chord with a group as its body runs once per member of that group."
 LAZY = "A worker does not flatten the groups inside a group that a generator made (`_freeze_group_tasks`)."
-UNEXPANDED = "`chunks` inside a chain or group is one step on a worker and returns ids of results; here it is its group."
+UNEXPANDED = "`chunks` in a chain or group is one step on a worker and returns ids of results; here it is its group."
 OWN_ARGUMENTS = "Eager Celery ignores a composite's own arguments; a worker gives them to its first tasks."
 
 DOCUMENTED: dict[str, Documented] = {
@@ -72,9 +72,7 @@ DOCUMENTED: dict[str, Documented] = {
     "chord-body-one-member-group-then-chain": Documented(
         value={"args": [[14]], "kwargs": {}}, worker={"args": [14], "kwargs": {}}, why=UNROLLED
     ),
-    "chord-header-member-ends-in-one-member-group": Documented(
-        value="<[[b(a)],c]>", worker="<[b(a),c]>", why=UNROLLED
-    ),
+    "chord-header-member-ends-in-one-member-group": Documented(value="<[[b(a)],c]>", worker="<[b(a),c]>", why=UNROLLED),
     "three-groups-in-a-row": Documented(
         value=["<[<[a,b],c>,<[a,b],d>],e>", "<[<[a,b],c>,<[a,b],d>],f>"],
         worker=["<<[a,b],c>,e>", "<<[a,b],c>,f>"],
@@ -100,9 +98,7 @@ DOCUMENTED: dict[str, Documented] = {
     "chunks-then-task": Documented(
         value={"args": [[[0, 2], [4, 6], [8]]], "kwargs": {}}, worker=Raises(error="EncodeError"), why=UNEXPANDED
     ),
-    "task-then-chunks": Documented(
-        value=[[0, 2], [4, 6], [8]], worker=NoValue(why="ids of results"), why=UNEXPANDED
-    ),
+    "task-then-chunks": Documented(value=[[0, 2], [4, 6], [8]], worker=NoValue(why="ids of results"), why=UNEXPANDED),
     "chunks-unexpanded-in-group": Documented(
         value=[[[2, 4], [6]], 7], worker=NoValue(why="ids of results"), why=UNEXPANDED
     ),

@@ -50,14 +50,16 @@ class Oracle:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.conformance.plain", "eager"]
-        self._child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        self._child, self._questions, self._answers = child, child.stdin, child.stdout
 
     def ask(self, question: dict[str, Any]) -> Any:
         """The value; raises CeleryRaised."""
-        assert self._child.stdin is not None and self._child.stdout is not None
-        self._child.stdin.write(json.dumps(question) + "\n")
-        self._child.stdin.flush()
-        line = self._child.stdout.readline()
+        self._questions.write(json.dumps(question) + "\n")
+        self._questions.flush()
+        line = self._answers.readline()
         if not line:
             raise RuntimeError(f"plain Celery ended with exit code {self._child.wait()} at {question!r}")
         outcome = json.loads(line)
@@ -65,13 +67,11 @@ class Oracle:
             raise CeleryRaised(outcome["raised"])
         return outcome["value"]
 
-
     def close(self) -> None:
         """Let it end and wait for it."""
-        assert self._child.stdin is not None and self._child.stdout is not None
-        self._child.stdin.close()
+        self._questions.close()
         self._child.wait()
-        self._child.stdout.close()
+        self._answers.close()
 
 
 @cache

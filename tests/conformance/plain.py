@@ -58,24 +58,31 @@ def resolved(value: Any, timeout_s: float | None = None) -> Any:
     return value
 
 
-def outcome_of(run: Callable[[], Any], *, timeout_s: float | None = None) -> Outcome:
-    """What `run` gives, or how it fails."""
+def outcome_of(result: Any, timeout_s: float | None = None) -> Outcome:
+    """What a result comes to, waiting at most `timeout_s` for each of its parts."""
     try:
-        return {"value": resolved(run(), timeout_s)}
+        return {"value": resolved(result, timeout_s)}
     except CeleryTimeout:
         return {"hung": timeout_s}
     except Exception as error:  # whatever Celery raises is the answer
-        return {"raised": f"{type(error).__name__}: {error}"}
+        return _raised(error)
 
 
 def answer_eagerly() -> None:
     """Answer `{"shape": name}` and `{"sketch": sketch}` with their outcomes until stdin ends."""
     app.conf.task_always_eager = True  # callbacks and `chunks` publish even under apply() unless the app is eager
     for line in sys.stdin:
-        question = json.loads(line)
         with allow_join_result():
-            outcome = outcome_of(lambda asked=question: _canvas(asked).apply())
-        print(json.dumps(outcome), flush=True)
+            try:
+                outcome = outcome_of(_canvas(json.loads(line)).apply())
+            except Exception as error:
+                outcome = _raised(error)
+        sys.stdout.write(json.dumps(outcome) + "\n")
+        sys.stdout.flush()
+
+
+def _raised(error: Exception, where: str = "") -> Outcome:
+    return {"raised": f"{where}{type(error).__name__}: {error}"}
 
 
 def _canvas(question: dict[str, Any]) -> Any:
@@ -92,9 +99,7 @@ def measure(questions: Sequence[dict[str, Any]]) -> list[Outcome]:
         sent = [_send(question) for question in questions]
         deadline = time.monotonic() + ANSWER_WITHIN_S
         return [
-            result
-            if isinstance(result, dict)
-            else outcome_of(lambda waiting=result: waiting, timeout_s=max(0.5, deadline - time.monotonic()))
+            result if isinstance(result, dict) else outcome_of(result, max(0.5, deadline - time.monotonic()))
             for result in sent
         ]
 
@@ -104,7 +109,7 @@ def _send(question: dict[str, Any]) -> Any:
     try:
         return _canvas(question).apply_async()
     except Exception as error:
-        return {"raised": f"at sending: {type(error).__name__}: {error}"}
+        return _raised(error, "at sending: ")
 
 
 @contextmanager

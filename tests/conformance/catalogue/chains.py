@@ -7,8 +7,23 @@ from collections.abc import Callable
 from celery.canvas import Signature, chain
 
 from tests.conformance.tasks import (
-    add, const, couple, ident, join, nothing, note, pack, record, scale, spread, start, sub, tag, total, whoami,
-)  # fmt: skip
+    add,
+    const,
+    couple,
+    ident,
+    join,
+    note,
+    nothing,
+    pack,
+    record,
+    scale,
+    spread,
+    start,
+    sub,
+    tag,
+    total,
+    whoami,
+)
 
 
 def chain_of(links: int) -> Signature:

@@ -7,8 +7,18 @@ from collections.abc import Callable
 from celery.canvas import Signature, chain, chord, group
 
 from tests.conformance.tasks import (
-    add, const, ident, note, pack, scale, size, start, tag, total, twice,
-)  # fmt: skip
+    add,
+    const,
+    ident,
+    note,
+    pack,
+    scale,
+    size,
+    start,
+    tag,
+    total,
+    twice,
+)
 
 
 def mapped(n: int) -> Signature:
@@ -53,9 +63,7 @@ CHORDS: dict[str, Callable[[], Signature]] = {
     "chord-body-chain-ends-in-group": lambda: chord([const.s(), const.s()], total.s() | group(add.s(1), add.s(2))),
     "chord-body-group-then-task": lambda: chord([const.s(), const.s()], group(total.s(), size.s()) | note.s()),
     "chord-body-chord": lambda: chord([const.s(), const.s()], chord([total.s(), size.s()], pack.s())),
-    "chord-body-nested-group": lambda: chord(
-        [const.s(), const.s()], group(group(total.s(), size.s()), pack.s())
-    ),
+    "chord-body-nested-group": lambda: chord([const.s(), const.s()], group(group(total.s(), size.s()), pack.s())),
     "chord-body-empty-group": lambda: chord([const.s(), const.s()], group([])),
     "chord-body-empty-group-then-task": lambda: chord([const.s(), const.s()], group([])) | pack.s(),
     "chord-body-empty-group-in-unfolded-chain": lambda: chain(
@@ -85,9 +93,7 @@ CHORDS: dict[str, Callable[[], Signature]] = {
     "chord-then-group-then-task": lambda: (
         chord([const.s(), const.s()], total.s()) | group(add.s(1), add.s(2)) | note.s("end")
     ),
-    "chord-then-chord": lambda: (
-        chord([const.s(), const.s()], total.s()) | chord([add.s(1), add.s(2)], total.s())
-    ),
+    "chord-then-chord": lambda: chord([const.s(), const.s()], total.s()) | chord([add.s(1), add.s(2)], total.s()),
     "three-chords-in-a-row": lambda: chain(
         chord([const.s(), const.s()], total.s()),
         chord([add.s(1), add.s(2)], total.s()),
@@ -119,9 +125,7 @@ CHORDS: dict[str, Callable[[], Signature]] = {
         const.s() | group(add.s(1) | chord([add.s(1), add.s(2)], total.s()), twice.s()) | note.s("end")
     ),
     "group-task-in-group-in-chain": lambda: (
-        start.s("a")
-        | group(group(tag.s("b"), tag.s("c")) | note.s("d"), tag.s("e") | ident.s())
-        | note.s("end")
+        start.s("a") | group(group(tag.s("b"), tag.s("c")) | note.s("d"), tag.s("e") | ident.s()) | note.s("end")
     ),
     "group-upgraded-inside-group": lambda: group(group(start.s("a"), start.s("b")) | note.s("c"), start.s("d")),
     "empty-chord-inside-group": lambda: start.s("a") | group(chord([], pack.s()), tag.s("b")) | note.s("end"),

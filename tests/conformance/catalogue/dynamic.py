@@ -7,9 +7,20 @@ from collections.abc import Callable
 from celery.canvas import Signature, chord, group
 
 from tests.conformance.tasks import (
-    add, become_chain, become_chord, become_group, become_task, const, countdown, eventually, note, pack, start, tag,
+    add,
+    become_chain,
+    become_chord,
+    become_group,
+    become_task,
+    const,
+    countdown,
+    eventually,
+    note,
+    pack,
+    start,
+    tag,
     third_time,
-)  # fmt: skip
+)
 
 DYNAMIC: dict[str, Callable[[], Signature]] = {
     "replace-by-task": lambda: become_task.s("a"),

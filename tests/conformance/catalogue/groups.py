@@ -7,8 +7,23 @@ from collections.abc import Callable
 from celery.canvas import Signature, chain, group
 
 from tests.conformance.tasks import (
-    add, const, ident, join, nothing, note, pack, scale, size, spread, start, sub, tag, total, twice, whoami,
-)  # fmt: skip
+    add,
+    const,
+    ident,
+    join,
+    note,
+    nothing,
+    pack,
+    scale,
+    size,
+    spread,
+    start,
+    sub,
+    tag,
+    total,
+    twice,
+    whoami,
+)
 
 
 def members(n: int) -> Signature:
@@ -119,7 +134,10 @@ GROUPS: dict[str, Callable[[], Signature]] = {
         group(const.s(), const.s()) | group(total.s(), size.s()) | group(total.s(), size.s()) | total.s()
     ),
     "task-three-groups-task": lambda: (
-        start.s("a") | group(tag.s("b"), tag.s("c")) | group(note.s("d"), note.s("e")) | group(note.s("f"), note.s("g"))
+        start.s("a")
+        | group(tag.s("b"), tag.s("c"))
+        | group(note.s("d"), note.s("e"))
+        | group(note.s("f"), note.s("g"))
         | note.s("end")
     ),
     "group-pipe-group-then-task": lambda: group(const.s(), const.s()) | group(total.s(), size.s()) | note.s(),

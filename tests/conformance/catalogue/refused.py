@@ -44,8 +44,9 @@ REFUSED: dict[str, Callable[[], Signature]] = {
     "unknown-task-in-a-group": lambda: group(start.s("a"), signature("no.such.task", app=app)),
     "unknown-task-in-a-callback": lambda: start.s("a").set(link=[signature("no.such.task", app=app)]),
     "unknown-task-in-an-error-handler": lambda: start.s("a").on_error(signature("no.such.task", app=app)),
-    "unknown-task-in-a-map": lambda: start.s("a") | signature(
-        {**scale.map([1]), "kwargs": {"task": signature("no.such.task", app=app), "it": [1]}}, app=app
+    "unknown-task-in-a-map": lambda: (
+        start.s("a")
+        | signature({**scale.map([1]), "kwargs": {"task": signature("no.such.task", app=app), "it": [1]}}, app=app)
     ),
     # arguments that do not fit
     "missing-argument": lambda: add.s(1),

@@ -7,8 +7,23 @@ from collections.abc import Callable, Iterator
 from celery.canvas import Signature, chain, chord, group
 
 from tests.conformance.tasks import (
-    add, const, couple, ident, note, nothing, pack, record, scale, size, spread, start, tag, total, twice, whoami,
-)  # fmt: skip
+    add,
+    const,
+    couple,
+    ident,
+    note,
+    nothing,
+    pack,
+    record,
+    scale,
+    size,
+    spread,
+    start,
+    tag,
+    total,
+    twice,
+    whoami,
+)
 
 NESTED = {"a": [1, [2, [3, {"b": None}]]], "": "empty key", "list": [[], [[]], {}]}
 ODD_TEXT = 'quote " backslash \\ newline \n nul-free é ü 漢字 🙂 \u2028 </script>'
@@ -93,9 +108,7 @@ VALUES: dict[str, Callable[[], Signature]] = {
     "lazy-chain": lambda: chain(start.si(name) if name == "a" else tag.s(name) for name in "abc"),
     "lazy-group-of-lazy-chains": lambda: group(chain(start.s(n), tag.s("x")) for n in "ab") | note.s(),
     "lazy-group-holding-groups": lambda: group(group(start.s(n), start.s(n * 2)) for n in "ab"),
-    "lazy-group-holding-groups-behind-task": lambda: (
-        start.s("a") | group(group(tag.s(n), tag.s(n * 2)) for n in "bc")
-    ),
+    "lazy-group-holding-groups-behind-task": lambda: start.s("a") | group(group(tag.s(n), tag.s(n * 2)) for n in "bc"),
     "lazy-group-holding-groups-then-task": lambda: (
         start.s("a") | group(group(tag.s(n), tag.s(n * 2)) for n in "bc") | note.s("end")
     ),
