@@ -20,6 +20,7 @@ from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.clock import monotonic_s
 from aos_workflow.context import EffectJournal, StepContext
 from aos_workflow.errors import AosError, RunNotFound, StepPoisoned, StoreUnavailable
+from aos_workflow.faults import fault
 from aos_workflow.ids import new_token
 from aos_workflow.messages import Answer, Idle, Message, Progress
 from aos_workflow.options import StepOptions
@@ -103,6 +104,7 @@ class StepExecutor:
         )
         match claim:
             case Granted():
+                fault("after_claim", message.address)
                 return self._perform(claim, message, tasks, options)
             case AlreadyCommitted(run=run):
                 return self._pass_on(run, message)

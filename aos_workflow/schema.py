@@ -6,9 +6,12 @@ text keeps a value's digest reproducible, which JSONB does not.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     Double,
     Index,
@@ -22,6 +25,9 @@ from sqlalchemy import (
     text,
 )
 
+from aos_workflow.errors import SchemaMismatch
+from aos_workflow.records import AttemptState, RunStatus
+
 #: The schema version this code speaks: the newest migration's revision.
 REVISION = "0001"
 #: Where Alembic keeps it; a name of our own, for databases that are shared with an application.
@@ -29,31 +35,61 @@ VERSION_TABLE = "aos_schema_version"
 
 metadata = MetaData(
     naming_convention={
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
         "pk": "pk_%(table_name)s",
         "ix": "ix_%(table_name)s_%(column_0_name)s",
         "uq": "uq_%(table_name)s",
     }
 )
 
+#: Text that an index holds. Bytes decide its order, as on SQLite: under a language's rules the order changes
+#: with the C library, and an index built under the old one lets a second checkpoint in.
+Key = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def require_revision(found: str | None) -> None:
+    """Raises SchemaMismatch, which says what to do, unless ``found`` (None: no schema) is the one we speak."""
+    if found == REVISION:
+        return
+    is_newer = found is not None and found > REVISION
+    raise SchemaMismatch(
+        f"the database's schema is at {found or 'nothing'}, this code speaks {REVISION}",
+        fix=f"deploy the newer code, which wrote {found}" if is_newer else "run: aos db upgrade",
+        found=found,
+        wanted=REVISION,
+    )
+
+
+def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
+    listed = ", ".join(f"'{word}'" for word in words)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _not_empty(*columns: str) -> CheckConstraint:
+    # An empty id is found, claimed and run like any other, over and over: nobody asks for it by name.
+    return CheckConstraint(" AND ".join(f"{column} <> ''" for column in columns), name="not_empty")
+
+
 plans = Table(
     "plans",
     metadata,
-    Column("digest", Text, primary_key=True),
+    Column("digest", Key, primary_key=True),
     Column("body", Text, nullable=False),
+    comment="Plans by their digest; runs with the same plan share it",
 )
 
 runs = Table(
     "runs",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("workflow", Text, nullable=False),
+    Column("id", Key, primary_key=True),
+    Column("workflow", Key, nullable=False),
     Column("status", Text, nullable=False),
-    Column("plan_digest", Text, nullable=False),
+    Column("plan_digest", Key, nullable=False),
     Column("inputs", Text, nullable=False),
     Column("inputs_digest", Text, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("logical_time", Double, nullable=False),
-    Column("idempotency_key", Text),
+    Column("idempotency_key", Key),
     Column("epoch", Integer, nullable=False, server_default=text("1")),
     Column("nudges", SmallInteger, nullable=False, server_default=text("0")),
     Column("size", Integer, nullable=False),
@@ -69,6 +105,11 @@ runs = Table(
     Column("workflow_hash", Text),
     Column("error", Text),
     Column("format", SmallInteger, nullable=False),
+    _not_empty("id", "workflow"),
+    _one_of("status", RunStatus),
+    comment="One row per run; its lock makes the history of a run serial",
+    # every commit of a step updates the row: room in the page keeps that update out of the indexes (HOT)
+    postgresql_with={"fillfactor": 70},
 )
 _live = text("status IN ('enqueued', 'running', 'failing')")
 Index("ix_runs_wake_at", runs.c.wake_at, postgresql_where=_live, sqlite_where=_live)
@@ -86,45 +127,53 @@ Index(
 checkpoints = Table(
     "checkpoints",
     metadata,
-    Column("run_id", Text, nullable=False),
-    Column("address", Text, nullable=False),
+    Column("run_id", Key, nullable=False),
+    Column("address", Key, nullable=False),
     Column("position", Integer, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("output", Text, nullable=False),
     Column("digest", Text, nullable=False),
     Column("stable_digest", Text, nullable=False),
     Column("effects", Text),
-    Column("worker_id", Text, nullable=False),
+    Column("worker_id", Key, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("committed_at", Double, nullable=False),
     PrimaryKeyConstraint("run_id", "address"),
+    _not_empty("run_id", "address"),
+    comment="The committed output of a step; never changed",
 )
 
 splices = Table(
     "splices",
     metadata,
-    Column("run_id", Text, nullable=False),
-    Column("address", Text, nullable=False),
+    Column("run_id", Key, nullable=False),
+    Column("address", Key, nullable=False),
     Column("base", Integer, nullable=False),
-    Column("plan_digest", Text, nullable=False),
+    Column("plan_digest", Key, nullable=False),
     PrimaryKeyConstraint("run_id", "address"),
+    _not_empty("run_id", "address"),
+    comment="Plans that a step of a run brought, and the position they start at",
 )
 
 attempts = Table(
     "attempts",
     metadata,
-    Column("run_id", Text, nullable=False),
-    Column("address", Text, nullable=False),
+    Column("run_id", Key, nullable=False),
+    Column("address", Key, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("state", Text, nullable=False),
     Column("token", Text, nullable=False),
-    Column("worker_id", Text, nullable=False),
+    Column("worker_id", Key, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("finished_at", Double),
     Column("due_at", Double),
     Column("error", Text),
     PrimaryKeyConstraint("run_id", "address", "attempt"),
+    _not_empty("run_id", "address"),
+    _one_of("state", AttemptState),
+    comment="Every try of a worker at a step; a write is valid while its attempt is running",
+    postgresql_with={"fillfactor": 80},
 )
 _running = text("state = 'running'")
 Index("ix_attempts_worker_id", attempts.c.worker_id, postgresql_where=_running, sqlite_where=_running)
@@ -132,19 +181,23 @@ Index("ix_attempts_worker_id", attempts.c.worker_id, postgresql_where=_running, 
 workers = Table(
     "workers",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", Key, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
-    Column("parent_id", Text),
+    Column("parent_id", Key),
     Column("started_at", Double, nullable=False),
     Column("heartbeat_at", Double, nullable=False),
     Column("stopped_at", Double),
+    _not_empty("id"),
+    comment="Worker processes and when each last said that it lives",
+    postgresql_with={"fillfactor": 50},
 )
 
 ticks = Table(
     "ticks",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", Key, primary_key=True),
     Column("last_at", Double, nullable=False),
+    comment="When each periodic job last ran; one process of the fleet takes the next turn",
 )

@@ -14,6 +14,7 @@ from aos_workflow.clock import Clock, monotonic_s
 from aos_workflow.context import StepContext
 from aos_workflow.errors import StoreError, StoreUnavailable
 from aos_workflow.events import announce
+from aos_workflow.faults import fault
 from aos_workflow.messages import Answer, Idle, Progress
 from aos_workflow.perform import Done, failure_of
 from aos_workflow.plan import Plan
@@ -47,6 +48,7 @@ class Settlement:
     def commit(self, granted: Granted, plan: Plan, done: Done, context: StepContext, duration_s: float) -> Answer:
         """Write the checkpoint, with the step's own rows if it has any, and say what it released."""
         run, address = granted.run, granted.address
+        fault("before_commit", address)
         commit = Commit(
             run_id=run.id,
             address=address,
@@ -68,6 +70,7 @@ class Settlement:
         if isinstance(answer, Superseded):
             tell("step.superseded", granted, duration_s)
             return Idle(reason="superseded")
+        fault("after_commit", address)
         tell("step.committed", granted, duration_s)
         if done.sub is not None:
             plan = self._store.effective_plan(run.id, run.plan_digest, answer.splices)

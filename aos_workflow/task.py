@@ -146,6 +146,7 @@ def serve(task: WorkflowTask, message: Message) -> None:
     Returning lets Celery send the next link of the message's chain. Ignore ends the chain here;
     Retry and StepFailed do too, and show in Flower as what happened.
     """
+    fault("received", message.address)
     runtime = wiring.runtime()
     chain = task.request.chain or []
     try:
@@ -164,6 +165,7 @@ def serve(task: WorkflowTask, message: Message) -> None:
     if answer.failure is not None:
         raise StepFailed(f"{answer.failure.type}: {answer.failure.message}", run_id=message.run_id)
     if chain:
+        fault("after_publish", message.address)
         raise Ignore
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from aos_workflow.embedded.process import Account, Process
 
@@ -31,7 +31,7 @@ def wait_until(condition: Callable[[], object], *, what: str, timeout_s: float =
 class WorkerProcess:
     """A worker that serves ``app_module``; it dies with this process. ``env`` comes on top of a clean environment."""
 
-    alive: set[WorkerProcess] = set()
+    alive: ClassVar[set[WorkerProcess]] = set()
 
     def __init__(
         self,
