@@ -22,6 +22,7 @@ from aos_workflow.database import open_database
 from aos_workflow.dispatch import CeleryDispatch
 from aos_workflow.engine import WorkflowEngine
 from aos_workflow.executor import StepExecutor
+from aos_workflow.faults import install
 from aos_workflow.fleet import Fleet
 from aos_workflow.membership import Membership
 from aos_workflow.registry import load_app
@@ -36,6 +37,8 @@ class Runtime:
         self.settings = settings
         self.kind = kind
         self._clock = clock
+        if settings.faults:
+            install(settings.faults, settings.fault_log)
         self._dispatches: weakref.WeakKeyDictionary[Any, CeleryDispatch] = weakref.WeakKeyDictionary()
 
     @cached_property

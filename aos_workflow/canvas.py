@@ -70,8 +70,13 @@ def compile_canvas(canvas: Any, *, takes_input: bool = False, app: Celery | None
     return Plan(
         steps=tuple(compiler.steps),
         handlers=tuple(compiler.handlers),
-        outgoing=flow.feed if flow else None,
+        outgoing=flow.feed if flow else _value_of_nothing(canvas),
     )
+
+
+def _value_of_nothing(canvas: Any) -> Feed | None:
+    """A canvas without any step: an empty group is an empty list."""
+    return [] if isinstance(canvas, Mapping) and canvas.get("subtask_type") == "group" else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

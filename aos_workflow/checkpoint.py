@@ -13,12 +13,14 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from aos_workflow import reading, statements_postgres, statements_sqlite
 from aos_workflow.clock import Clock, SystemClock
-from aos_workflow.database import in_our_words, is_disconnect, translated
+from aos_workflow.database import in_our_words, is_disconnect, pool_exhausted, translated
 from aos_workflow.errors import BadOption, IdempotencyConflict, SchemaMismatch
+from aos_workflow.faults import fault
 from aos_workflow.plan import Plan
 from aos_workflow.plan_shelf import PlanShelf
 from aos_workflow.records import (
@@ -202,12 +204,16 @@ class CheckpointStore:
             if isinstance(answer, Superseded):
                 session.rollback()
             else:
+                fault("in_commit", commit.address)
                 Session.commit(session)
             return answer
         except DBAPIError as error:
             if not is_disconnect(error):
                 raise translated(error) from error
-            return self._lookup(commit) or Superseded()
+            known = self._lookup(commit)
+            if known is None:
+                raise translated(error) from error
+            return known
         finally:
             session.close()
 
@@ -278,6 +284,8 @@ class CheckpointStore:
             if is_disconnect(error):
                 return self._ask_again(verb, values)
             raise translated(error) from error
+        except PoolTimeout as error:
+            raise pool_exhausted() from error
 
     def _ask_again(self, verb: str, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """One more try on a new connection: a pool hands out at most one dead connection after a restart."""

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from aos_workflow.errors import SchemaMismatch, SettingsError, StoreError, StoreUnavailable
 
@@ -77,6 +78,15 @@ def in_our_words() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise translated(error) from error
+    except PoolTimeout as error:
+        raise pool_exhausted() from error
+
+
+def pool_exhausted() -> StoreUnavailable:
+    """No connection of the pool became free in time."""
+    return StoreUnavailable(
+        "every database connection of this process is in use", fix="raise AOS_POOL_SIZE or run fewer threads"
+    )
 
 
 def translated(error: DBAPIError) -> StoreError:

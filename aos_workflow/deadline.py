@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from aos_workflow.clock import monotonic_s
 from aos_workflow.errors import StepTimeout
 
 T = TypeVar("T")
@@ -34,18 +35,35 @@ def call_within(timeout_s: float | None, function: Callable[[], T]) -> T:
 
 
 def _by_signal(timeout_s: float, function: Callable[[], T]) -> T:
-    def expire(_signal: int, _frame: Any) -> None:
-        raise _Interrupted
+    is_in_body, is_late = False, False
 
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, timeout_s)
+    def expire(_signal: int, _frame: Any) -> None:
+        nonlocal is_late
+        is_late = True
+        if is_in_body:  # the signal may be handled a moment after the body returned
+            raise _Interrupted
+
+    before, began_s, left_s = signal.signal(signal.SIGALRM, expire), monotonic_s(), 0.0
     try:
-        return function()
-    except _Interrupted:
-        raise _timed_out(timeout_s) from None
+        try:
+            is_in_body = True
+            left_s, _ = signal.setitimer(signal.ITIMER_REAL, timeout_s)
+            value = function()
+        finally:
+            is_in_body = False
+    except (Exception, _Interrupted) as error:
+        if not is_late:
+            raise
+        raise _timed_out(timeout_s) from error  # its traceback says what the body was doing
+    else:
+        if is_late:  # the body swallowed the interruption
+            raise _timed_out(timeout_s)
+        return value
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if left_s:  # somebody else's alarm
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, left_s - (monotonic_s() - began_s)))
 
 
 def _by_thread(timeout_s: float, function: Callable[[], T]) -> T:

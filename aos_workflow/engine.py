@@ -18,6 +18,7 @@ from aos_workflow import recovery, registry, watching, wiring
 from aos_workflow.canonical import decode, digest, encode
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.errors import PayloadTooLarge, RunCancelled, RunFailed, RunNotFinished
+from aos_workflow.faults import fault
 from aos_workflow.ids import new_run_id, new_seed
 from aos_workflow.inline import InlineTransport
 from aos_workflow.messages import Progress
@@ -161,9 +162,9 @@ class WorkflowEngine:
         self._parts.dispatch(self._parts.app()).publish(Progress.of(run, plan, plan.ready(run.done)))
         return run
 
-    def sweep(self) -> int:
+    def sweep(self, app: Any = None) -> int:
         """Publish what crashes left behind and what is due; returns how many steps were published."""
-        dispatch = self._parts.dispatch(self._parts.app())
+        dispatch = self._parts.dispatch(app or self._parts.app())
 
         def act(wake: recovery.Wake) -> None:
             if wake.is_complete or wake.run.status is RunStatus.FAILING:
@@ -254,6 +255,7 @@ class WorkflowEngine:
         ]
 
         def publish() -> None:
+            fault("after_enqueue")
             self._parts.dispatch(app).publish_all(fresh)
 
         if isinstance(session, Session):

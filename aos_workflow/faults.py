@@ -116,7 +116,7 @@ def _rule(text: str) -> Rule:
     except ValueError:
         raise SettingsError(
             f"AOS_FAULTS: {text!r} is not a rule",
-            fix=f"write point:action,conditions with a point of {', '.join(POINTS)} and an action of {', '.join(ACTIONS)}",
+            fix=f"write point:action,conditions; points: {', '.join(POINTS)}; actions: {', '.join(ACTIONS)}",
         ) from None
     return rule
 

@@ -19,11 +19,9 @@ from typing import Any
 
 from celery import signals
 
-from aos_workflow import wiring
+from aos_workflow import maintenance, wiring
 from aos_workflow.canvas import serves_workflows
 from aos_workflow.errors import AosError
-from aos_workflow.fleet import this_host
-from aos_workflow.membership import is_running
 
 log = logging.getLogger("aos_workflow.fleet")
 
@@ -46,24 +44,11 @@ class Caretaker:
         self._stop.set()
         self._thread.join(timeout=5)
 
-    def look_after(self) -> int:
-        """One round: bury the dead, then sweep if it is our turn; returns how many steps were published."""
-        fleet = self._runtime.fleet
-        dead = fleet.bury(this_host(), is_running)
-        if dead:
-            log.warning("worker processes died: %s", ", ".join(dead))
-        if not dead and not fleet.take_turn("sweep", self._every_s * 0.9):
-            return 0
-        published: int = self._runtime.engine.sweep()
-        if published:
-            log.info("the sweep published %d steps", published)
-        return published
-
     def _run(self) -> None:
         self._app.set_current()
         while not self._stop.is_set():
             try:
-                self.look_after()
+                maintenance.take_turn(self._runtime, every_s=self._every_s)
             except AosError as error:
                 log.warning("the caretaker will try again: %s", error)
             except Exception:
@@ -78,9 +63,9 @@ def _check(sender: Any = None, **_: Any) -> None:
     app = getattr(sender, "app", None)
     if app is None or not serves_workflows(app):
         return
-    runtime = wiring.runtime()
-    runtime.kind = "worker"
     try:
+        runtime = wiring.runtime()
+        runtime.kind = "worker"
         runtime.require_shared_store()
         runtime.store.check_schema()
     except AosError as error:

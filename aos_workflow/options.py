@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from threading import TIMEOUT_MAX
+from typing import Any
 
 from aos_workflow.errors import BadOption
 
@@ -37,11 +39,13 @@ class StepOptions:
         for name in ("effect", "joins", "local"):
             if not isinstance(getattr(self, name), bool):
                 raise _refused(name, getattr(self, name), "True or False")
-        if not isinstance(self.cost, int) or isinstance(self.cost, bool) or self.cost < 0:
+        if not (_is_number(self.cost, int) and self.cost >= 0):
             raise _refused("cost", self.cost, "a whole number of units, 0 or more")
-        if self.max_attempts is not None and (not isinstance(self.max_attempts, int) or self.max_attempts < 1):
+        if self.max_attempts is not None and not (_is_number(self.max_attempts, int) and self.max_attempts >= 1):
             raise _refused("max_attempts", self.max_attempts, "a whole number, 1 or more")
-        if self.timeout_s is not None and not (isinstance(self.timeout_s, int | float) and self.timeout_s > 0):
+        if self.timeout_s is not None and not (
+            _is_number(self.timeout_s, int | float) and 0 < self.timeout_s <= TIMEOUT_MAX
+        ):
             raise _refused("timeout_s", self.timeout_s, "seconds, more than 0")
 
     @property
@@ -60,6 +64,10 @@ def backoff_s(retries: int, chance: float) -> float:
     """
     full = min(LONGEST_BACKOFF_S, BACKOFF_S * 2.0 ** min(retries, 32))
     return full * (1 - chance / 2)
+
+
+def _is_number(value: object, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _refused(name: str, value: object, wanted: str) -> BadOption:

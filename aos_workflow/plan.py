@@ -160,8 +160,9 @@ class Plan:
         return mask
 
     @cached_property
-    def _needs(self) -> tuple[int, ...]:
-        return tuple(self.mask(step.after) for step in self.steps)
+    def _needs(self) -> tuple[tuple[int, int], ...]:
+        """What each step comes after: the lowest position, and the mask from there on (short also in long chains)."""
+        return tuple(_shifted([self.positions[address] for address in step.after]) for step in self.steps)
 
     @cached_property
     def _successors(self) -> tuple[tuple[int, ...], ...]:
@@ -180,8 +181,12 @@ class Plan:
         return tuple(
             step.address
             for position, step in enumerate(self.steps)
-            if not done >> position & 1 and self._needs[position] & done == self._needs[position]
+            if self._may_run(done, position)
         )
+
+    def _may_run(self, done: int, position: int) -> bool:
+        lowest, mask = self._needs[position]
+        return not done >> position & 1 and done >> lowest & mask == mask
 
     def released(self, done: int, address: str) -> tuple[str, ...]:
         """What committing ``address`` made ready: ``ready(done)`` less ``ready(done without it)``.
@@ -191,7 +196,7 @@ class Plan:
         return tuple(
             self.steps[position].address
             for position in self._successors[self.positions[address]]
-            if not done >> position & 1 and self._needs[position] & done == self._needs[position]
+            if self._may_run(done, position)
         )
 
     def value_feed(self, feed: Feed | None) -> Feed | None:
@@ -235,7 +240,12 @@ class Plan:
 
 def ready(plan: Plan, committed: Collection[str]) -> tuple[str, ...]:
     """The addresses that may run now: not committed, everything they come after committed."""
-    return plan.ready(plan.mask(committed))
+    return plan.ready(plan.mask([address for address in committed if address in plan.positions]))
+
+
+def _shifted(positions: list[int]) -> tuple[int, int]:
+    lowest = min(positions, default=0)
+    return lowest, sum(1 << position - lowest for position in set(positions))
 
 
 def references(feed: Feed | None) -> Iterator[str]:

@@ -81,7 +81,7 @@ class PlanShelf:
             .limit(splice_count - known)
         )
         with in_our_words(), self._engine.connect() as connection:
-            rows = connection.execute(statement).tuples().all()
+            rows = connection.execute(statement).all()
         for address, body in rows:
             plan = plan.spliced(address, Plan.from_text(body))
         return plan

@@ -73,7 +73,7 @@ def outputs(connection: Connection, run_id: str, addresses: Sequence[str]) -> di
         statement = select(checkpoints.c.address, checkpoints.c.output).where(
             checkpoints.c.run_id == run_id, checkpoints.c.address.in_(wanted)
         )
-        found.update(connection.execute(statement).tuples().all())
+        found.update(iter(connection.execute(statement)))
     if INPUT in addresses:
         found[INPUT] = connection.execute(select(runs.c.inputs).where(runs.c.id == run_id)).scalar_one()
     return found
@@ -84,7 +84,7 @@ def stable_digests(connection: Connection, run_id: str) -> dict[str, str]:
     statement = select(checkpoints.c.address, checkpoints.c.stable_digest).where(
         checkpoints.c.run_id == run_id, checkpoints.c.position >= 0
     )
-    return dict(connection.execute(statement).tuples().all())
+    return dict(iter(connection.execute(statement)))
 
 
 def checkpoints_of(connection: Connection, run_id: str) -> list[Checkpoint]:
@@ -112,7 +112,7 @@ def attempted(connection: Connection, run_id: str, addresses: Sequence[str], *, 
 def counts_by_status(connection: Connection) -> dict[str, int]:
     """Status -> number of runs."""
     statement = select(runs.c.status, func.count()).group_by(runs.c.status)
-    return dict(connection.execute(statement).tuples().all())
+    return dict(iter(connection.execute(statement)))
 
 
 def close_attempts(connection: Connection, run_id: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, tuple_, update
 
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.database import in_our_words
@@ -61,6 +61,7 @@ def decide(
     when the run's last news is older than the grace, which doubles with every fruitless nudge
     (3, 6, 12 ... 60 seconds) while the broker still has messages waiting.
     """
+    nudges = min(nudges, 32)  # a queue may lack its workers for days
     grace_s = QUIET_GRACE_S if broker_is_empty else min(LONGEST_GRACE_S, GRACE_S * 2.0**nudges)
     is_quiet = run.updated_at + grace_s <= now
     publish: list[str] = []
@@ -75,6 +76,8 @@ def decide(
         elif holder.state is AttemptState.RUNNING:
             if not holder.is_alive:
                 publish.append(address)
+        elif _is_over(run, holder):
+            continue
         elif holder.due_at is not None and holder.due_at > now:
             looks.append(holder.due_at)
         else:
@@ -88,6 +91,11 @@ def decide(
     )
 
 
+def _is_over(run: Run, holder: Holder) -> bool:
+    """Has a handler of a failing run committed or failed? Then only the run's end is missing."""
+    return run.status is RunStatus.FAILING and holder.state in (AttemptState.COMMITTED, AttemptState.FAILED)
+
+
 def open_addresses(run: Run, plan: Plan) -> tuple[str, ...]:
     """The steps that may run now: those that are ready, or in a failing run its handlers."""
     if run.status is RunStatus.FAILING:
@@ -98,22 +106,34 @@ def open_addresses(run: Run, plan: Plan) -> tuple[str, ...]:
 def sweep(store: CheckpointStore, act: Callable[[Wake], None], *, broker_is_empty: Callable[[], bool]) -> int:
     """Act on every overdue run, in batches; returns how many steps were to be published."""
     published = 0
-    while True:
-        wakes = _take(store, broker_is_empty)
+    while _is_any_overdue(store):
+        # Asked before the rows are locked: a broker that is away takes its time to say so.
+        wakes = _take(store, broker_is_empty=broker_is_empty())
         for wake in wakes:
             act(wake)
             published += len(wake.addresses)
         if len(wakes) < BATCH:
-            return published
+            break
+    return published
 
 
-def _take(store: CheckpointStore, broker_is_empty: Callable[[], bool]) -> list[Wake]:
+def _overdue(now: float) -> ColumnElement[bool]:
+    live = runs.c.status.in_([status.value for status in LIVE])
+    return and_(live, runs.c.wake_at <= now, runs.c.inline.is_(False))
+
+
+def _is_any_overdue(store: CheckpointStore) -> bool:
+    with in_our_words(), store.engine.begin() as connection:
+        found = connection.execute(select(runs.c.id).where(_overdue(store.now(connection))).limit(1)).first()
+    return found is not None
+
+
+def _take(store: CheckpointStore, *, broker_is_empty: bool) -> list[Wake]:
     with in_our_words(), store.engine.begin() as connection:
         now = store.now(connection)
         rows = connection.execute(
             select(runs)
-            .where(runs.c.status.in_([status.value for status in LIVE]))
-            .where(runs.c.wake_at <= now, runs.c.inline.is_(False))
+            .where(_overdue(now))
             .order_by(runs.c.wake_at)
             .limit(BATCH)
             .with_for_update(skip_locked=True)
@@ -123,7 +143,6 @@ def _take(store: CheckpointStore, broker_is_empty: Callable[[], bool]) -> list[W
         overdue = [run_from_row(row) for row in rows]
         plans = {run.id: store.effective_plan(run.id, run.plan_digest, run.splices) for run in overdue}
         holders = _holders(connection, store, overdue, plans, now)
-        is_empty = broker_is_empty()
         wakes = [
             decide(
                 run,
@@ -131,7 +150,7 @@ def _take(store: CheckpointStore, broker_is_empty: Callable[[], bool]) -> list[W
                 holders.get(run.id, {}),
                 nudges=row["nudges"],
                 now=now,
-                broker_is_empty=is_empty,
+                broker_is_empty=broker_is_empty,
             )
             for run, row in zip(overdue, rows, strict=True)
         ]

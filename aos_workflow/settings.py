@@ -30,6 +30,8 @@ class Settings:
     pool_size             database connections a process keeps
     window                longest chain of steps in one message
     volatile              JSON pointers left out of the workflow hash, comma-separated
+    faults                where tests let this process die (see ``faults``); refused unless AOS_TESTING=1
+    fault_log             file that receives a line per fault
     """
 
     database_url: str = ""
@@ -48,6 +50,8 @@ class Settings:
     pool_size: int = 2
     window: int = 8
     volatile: tuple[str, ...] = ()
+    faults: str = ""
+    fault_log: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -77,6 +81,8 @@ class Settings:
             pool_size=int(_number(source, "pool_size", cls.pool_size)),
             window=int(_number(source, "window", cls.window)),
             volatile=tuple(part.strip() for part in text("volatile").split(",") if part.strip()),
+            faults=_faults(source),
+            fault_log=path("fault_log"),
         )
 
     def required_database_url(self) -> str:
@@ -92,6 +98,13 @@ class Settings:
 def environment_with(**changes: str) -> dict[str, str]:
     """This process's environment with changes, for a child process."""
     return {**os.environ, **changes}
+
+
+def _faults(source: Mapping[str, str]) -> str:
+    rules = source.get("AOS_FAULTS", "").strip()
+    if rules and source.get("AOS_TESTING") != "1":
+        raise SettingsError("AOS_FAULTS is set outside of a test", fix="unset it, or set AOS_TESTING=1 as well")
+    return rules
 
 
 def _number(source: Mapping[str, str], name: str, default: float) -> float:

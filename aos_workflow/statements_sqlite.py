@@ -99,14 +99,14 @@ def _inputs(connection: Connection, values: Mapping[str, Any], run: Row) -> dict
     outputs = connection.execute(
         select(checkpoints.c.address, checkpoints.c.output).where(mine, checkpoints.c.address.in_(values["inputs"]))
     )
-    answer: dict[str, Any] = {"outputs": dict(outputs.tuples().all())}
+    answer: dict[str, Any] = {"outputs": dict(iter(outputs))}
     if values["wants_input"]:
         answer["run_inputs"] = run["inputs"]
     if int.from_bytes(run["done"], "little").bit_count() == run["size"] - 1:
         digests = connection.execute(
             select(checkpoints.c.address, checkpoints.c.stable_digest).where(mine, checkpoints.c.position >= 0)
         )
-        answer["digests"] = dict(digests.tuples().all())
+        answer["digests"] = dict(iter(digests))
     return answer
 
 

@@ -22,6 +22,7 @@ from aos_workflow import context as step_context
 from aos_workflow import lifecycle, wiring
 from aos_workflow.clock import SystemClock
 from aos_workflow.errors import AosError, BadOption, StepFailed, UnknownTask
+from aos_workflow.faults import fault
 from aos_workflow.messages import Idle, Message, Progress
 from aos_workflow.options import StepOptions
 from aos_workflow.perform import Body, ReplaceRequested, RetryRequested
@@ -71,12 +72,18 @@ class WorkflowTask(Task):  # type: ignore[misc]
         serve(self, message)
         return None
 
+    def after_return(self, *_: Any) -> None:
+        message = message_of(self.request)
+        if message is not None:
+            fault("after_publish", message.address)  # Celery has sent the chain's next link
+
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """As Celery's; a step's message carries an address and no arguments, so there are none to check."""
         if HEADER not in (options.get("headers") or {}):
             return super().apply_async(args, kwargs, **options)
         app = self._get_app()
-        return app.send_task(self.name, (), {}, task_type=self, **{**self._get_exec_options(), **options})
+        options = {**self._get_exec_options(), "ignore_result": True, **options}
+        return app.send_task(self.name, (), {}, task_type=self, **options)
 
     def retry(
         self,
@@ -146,8 +153,8 @@ def serve(task: WorkflowTask, message: Message) -> None:
     Returning lets Celery send the next link of the message's chain. Ignore ends the chain here;
     Retry and StepFailed do too, and show in Flower as what happened.
     """
-    fault("received", message.address)
     runtime = wiring.runtime()
+    fault("received", message.address)
     chain = task.request.chain or []
     try:
         answer = runtime.executor.execute(message, CeleryTasks(task._get_app()))
@@ -218,6 +225,7 @@ class CeleryTasks:
             _task_stack.push(task)
             task.request_stack.push(Context(facts))
             try:
+                fault("in_body", step.address)
                 return task.run(*args, **kwargs)
             finally:
                 task.request_stack.pop()

@@ -74,7 +74,8 @@ def answer_eagerly() -> None:
     for line in sys.stdin:
         with allow_join_result():
             try:
-                outcome = outcome_of(_canvas(json.loads(line)).apply())
+                result = _canvas(json.loads(line)).apply()
+                outcome = outcome_of(result) if result is not None else {"raised": "NoResult: an empty chain"}
             except Exception as error:
                 outcome = _raised(error)
         sys.stdout.write(json.dumps(outcome) + "\n")
