@@ -10,7 +10,9 @@ The order is ours: depth first, left to right. (Celery's own differs between eag
 and workers for nested groups.) The rules that are easy to get wrong:
 
 - A group inside a group flattens; a chain that *ends* in a group stays a nested list.
-- An empty group is a no-op in a chain; an empty chord header feeds ``[]`` to the body.
+- An empty group is a no-op in a chain; an empty chord header feeds ``[]`` to the body; a chord whose body
+  is an empty group, and a chain of nothing but empty groups, gives ``[]``.
+- Arguments given to a chain or chord as a whole go to its first tasks.
 - A group's options hold for its members, a chain's for its first member only.
 - After a JSON round trip chunks, map and starmap are plain signatures with telling names.
 """
@@ -19,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from celery import Celery, current_app
@@ -30,21 +31,11 @@ from celery.utils.functional import maybe_list
 
 from aos_workflow.canonical import encode, normalise
 from aos_workflow.errors import BadArguments, NotCanonical, PayloadTooLarge, UnknownTask, UnsupportedCanvas
+from aos_workflow.options import delivery_options
 from aos_workflow.plan import FAILURE, INPUT, Feed, Plan, Step
 
 MOST_STEPS = 100_000
 DEEPEST = 200
-#: Celery's delivery options that a step keeps; the rest of ``options`` is freeze() leftovers or stamps.
-DELIVERY = (
-    "queue",
-    "exchange",
-    "routing_key",
-    "priority",
-    "countdown",
-    "eta",
-    "time_limit",
-    "soft_time_limit",
-)
 REFUSED = {"expires": "a step that may silently not run cannot be part of a durable run"}
 _BY_NAME = {"celery.chunks": chunks, "celery.map": xmap, "celery.starmap": xstarmap}
 
@@ -74,22 +65,25 @@ def compile_canvas(canvas: Any, *, takes_input: bool = False, app: Celery | None
     )
 
 
-def _value_of_nothing(canvas: Any) -> Feed | None:
-    """A canvas without any step: an empty group is an empty list."""
-    return [] if isinstance(canvas, Mapping) and canvas.get("subtask_type") == "group" else None
+def _value_of_nothing(canvas: Any) -> Feed:
+    """The value of a canvas without any step: an empty group is an empty list, an empty chain has none."""
+    if isinstance(canvas, Mapping) and canvas.get("subtask_type") == "group":
+        return []
+    raise UnsupportedCanvas("the canvas has no task", fix="put at least one task into it")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Setting:
-    """What a node inherits from those around it: options, error handlers, how deep it is."""
+    """What a node inherits from those around it: options, leading arguments, error handlers, how deep it is."""
 
     options: Mapping[str, Any] | None = None
+    args: tuple[Any, ...] = ()
     on_error: tuple[Any, ...] = ()
     depth: int = 0
 
-    def inside(self, node: Signature, *, options: Mapping[str, Any] | None) -> _Setting:
+    def inside(self, node: Signature, *, options: Mapping[str, Any] | None, args: tuple[Any, ...] = ()) -> _Setting:
         handlers = tuple(maybe_list(node.options.get("link_error")) or ())
-        return _Setting(options=options, on_error=(*handlers, *self.on_error), depth=self.depth + 1)
+        return _Setting(options=options, args=args, on_error=(*handlers, *self.on_error), depth=self.depth + 1)
 
 
 class _Compiler:
@@ -115,18 +109,22 @@ class _Compiler:
             case _chord():
                 return self._chord(signature, incoming, setting)
             case chunks():
-                options = {**(setting.options or {}), **_delivery(signature)}
-                inherited = setting.inside(signature, options=options)
+                inherited = setting.inside(signature, options=_merged(setting, signature))
                 return self._group(signature.group(), incoming, inherited)
             case _:
                 return self._step(signature, incoming, setting)
 
     def _chain(self, node: Any, incoming: _Flow | None, setting: _Setting) -> _Flow | None:
-        flow = incoming
-        first = setting.inside(node, options={**(setting.options or {}), **_delivery(node)})
+        if not node.tasks:
+            return None
+        first = setting.inside(node, options=_merged(setting, node), args=(*setting.args, *node.args))
         rest = setting.inside(node, options=setting.options)
+        flow, is_empty = incoming, True
         for position, member in enumerate(node.tasks):
-            flow = self.walk(member, flow, rest if position else first) or flow
+            outgoing = self.walk(member, flow, rest if position else first)
+            flow, is_empty = outgoing or flow, is_empty and outgoing is None
+        if is_empty:
+            flow = _nothing_after(incoming)
         self._callbacks(node, flow, setting)
         return flow
 
@@ -134,7 +132,7 @@ class _Compiler:
         members = [self._signature(member) for member in node.tasks]
         if not members:
             return None
-        inherited = setting.inside(node, options={**(setting.options or {}), **_delivery(node)})
+        inherited = setting.inside(node, options=_merged(setting, node), args=setting.args)
         feed: list[Feed] = []
         after: list[str] = []
         for member in members:
@@ -151,14 +149,22 @@ class _Compiler:
         return flow
 
     def _chord(self, node: Any, incoming: _Flow | None, setting: _Setting) -> _Flow | None:
-        header = node.tasks if isinstance(node.tasks, group) else group(list(node.tasks), app=self.app)
-        inherited = setting.inside(node, options={**(setting.options or {}), **_delivery(node)})
-        flow = self._group(header, incoming, inherited)
-        if flow is None or (not flow.feed and not flow.after):
-            flow = _Flow(feed=[], after=incoming.after if incoming else ())
         if node.body is None:
-            return flow
-        outgoing = self.walk(node.body, flow, setting.inside(node, options=None)) or flow
+            raise UnsupportedCanvas(
+                "a chord without a body has no value", fix="give it a body, or use a group", node=_named(node)
+            )
+        header = node.tasks if isinstance(node.tasks, group) else group(list(node.tasks or ()), app=self.app)
+        args = (*setting.args, *node.args)
+        flow = self._group(header, incoming, setting.inside(node, options=_merged(setting, node), args=args))
+        if flow is None or (not flow.feed and not flow.after):
+            flow = _nothing_after(incoming)
+        outgoing = self.walk(node.body, flow, setting.inside(node, options=None))
+        if outgoing is None:
+            if not isinstance(self._signature(node.body), group):
+                raise UnsupportedCanvas(
+                    "the body of a chord is an empty chain", fix="give it a task", node=_named(node)
+                )
+            outgoing = _nothing_after(flow)
         self._callbacks(node, outgoing, setting)
         return outgoing
 
@@ -168,8 +174,8 @@ class _Compiler:
         feed = flow.feed if flow else None
         if feed is not None and task.step_options.joins and not isinstance(feed, list):
             feed = [feed]
-        options = {**(setting.options or {}), **_delivery(node)}
-        args, kwargs = self._arguments(node, task, fed=feed is not None)
+        options = _merged(setting, node)
+        args, kwargs = self._arguments(node, task, leading=setting.args, fed=feed is not None)
         step = Step(
             address=self._next_address(node.task),
             task=node.task,
@@ -222,17 +228,27 @@ class _Compiler:
     def _next_address(self, task_name: str) -> str:
         return f"{len(self.steps) + 1}.{_short(task_name)}"
 
-    def _signature(self, node: Any) -> Signature:
-        if isinstance(node, dict) and not isinstance(node, Signature):
-            node = maybe_signature(node, app=self.app)
-        if not isinstance(node, Signature):
+    def _signature(self, given: Any) -> Signature:
+        node = given.canvas() if callable(getattr(given, "canvas", None)) else given  # a Workflow
+        try:
+            if isinstance(node, dict) and not isinstance(node, Signature):
+                node = maybe_signature(node, app=self.app)
+            if type(node) is Signature and node.task in _BY_NAME:
+                node = _BY_NAME[node.task].from_dict(node, app=self.app)
+        except (AttributeError, KeyError, TypeError, ValueError):  # a dict that is no signature
+            node = None
+        if not isinstance(node, Signature) or not isinstance(node.task, str) or not isinstance(node.options, Mapping):
             raise UnsupportedCanvas(
-                f"{type(node).__name__} is not a canvas node: {node!r:.200}",
+                f"{type(given).__name__} is not a canvas node: {given!r:.200}",
                 fix="build the canvas from signatures: task.s(...), chain, group, chord",
-                node=repr(node)[:200],
+                node=repr(given)[:200],
             )
-        kind = _BY_NAME.get(node.task)
-        return kind.from_dict(node, app=self.app) if kind and type(node) is Signature else node
+        for option, why in REFUSED.items():
+            if node.options.get(option) is not None:
+                raise UnsupportedCanvas(
+                    f"{_named(node)} carries the option {option!r}: {why}", fix="remove it", task=node.task
+                )
+        return node
 
     def _task(self, node: Signature) -> Any:
         try:
@@ -252,9 +268,11 @@ class _Compiler:
         return task
 
     def _arguments(
-        self, node: Signature, task: Any, *, fed: bool, complete: bool = True
+        self, node: Signature, task: Any, *, fed: bool, leading: tuple[Any, ...] = (), complete: bool = True
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs = tuple(node.args or ()), dict(node.kwargs or {})
+        if not node.immutable:
+            args = (*leading, *args)
         if isinstance(node, (xmap, xstarmap)):
             inner = self._signature(kwargs["task"])
             self._task(inner)
@@ -270,11 +288,6 @@ class _Compiler:
                     fix="compare the signature in the canvas with the function's parameters",
                     task=node.task,
                 ) from None
-        for option, why in REFUSED.items():
-            if node.options.get(option) is not None:
-                raise UnsupportedCanvas(
-                    f"{node.task} carries the option {option!r}: {why}", fix="remove it", task=node.task
-                )
         try:
             return tuple(normalise(list(args))), normalise(kwargs)
         except NotCanonical as refused:
@@ -286,15 +299,17 @@ class _Compiler:
             ) from None
 
 
+def _nothing_after(flow: _Flow | None) -> _Flow:
+    """An empty list that is there once ``flow`` is."""
+    return _Flow(feed=[], after=flow.after if flow else ())
+
+
+def _merged(setting: _Setting, node: Signature) -> dict[str, Any]:
+    return {**(setting.options or {}), **_delivery(node)}
+
+
 def _delivery(node: Signature) -> dict[str, Any]:
-    options = {name: node.options[name] for name in DELIVERY if node.options.get(name) is not None}
-    if "queue" in options and not isinstance(options["queue"], str):
-        options["queue"] = options["queue"].name
-    if isinstance(options.get("eta"), datetime):
-        options["eta"] = options["eta"].timestamp()
-    elif isinstance(options.get("eta"), str):
-        options["eta"] = datetime.fromisoformat(options["eta"]).timestamp()
-    return normalise(options) if options else {}
+    return delivery_options(node.options, of=node.task)
 
 
 def _short(task_name: str) -> str:
@@ -306,9 +321,14 @@ def _named(node: Signature) -> str:
 
 
 def app_of(canvas: Any) -> Celery:
-    """The app a canvas belongs to: its own, or the one that serves workflows in this process."""
-    own = getattr(canvas, "_app", None)
-    return own if own is not None and serves_workflows(own) else workflow_app()
+    """The app a canvas belongs to: its own or its first task's, or the one that serves workflows in this process."""
+    for _ in range(DEEPEST):
+        own = getattr(canvas, "_app", None)
+        if own is not None and serves_workflows(own):
+            return own
+        members = getattr(canvas, "tasks", None) or (getattr(canvas, "body", None),)
+        canvas = members if isinstance(members, Signature) else next(iter(members))
+    return workflow_app()
 
 
 def workflow_app() -> Celery:

@@ -1,8 +1,11 @@
-"""StepOptions: what ``@step`` adds to a Celery task."""
+"""What a step may be told: StepOptions, which ``@step`` adds to a Celery task, and Celery's own delivery options."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from threading import TIMEOUT_MAX
 from typing import Any
 
@@ -64,6 +67,73 @@ def backoff_s(retries: int, chance: float) -> float:
     """
     full = min(LONGEST_BACKOFF_S, BACKOFF_S * 2.0 ** min(retries, 32))
     return full * (1 - chance / 2)
+
+
+def delivery_options(given: Mapping[str, Any], *, of: str) -> dict[str, Any]:
+    """Those of Celery's options that a step of task ``of`` keeps, as JSON values; the rest is leftovers and stamps.
+
+    queue, exchange, routing_key   names; a kombu entity counts as its name
+    priority                       a whole number
+    countdown                      seconds after the step's first claim
+    eta                            seconds since the epoch; a naive datetime is UTC, as in Celery
+    time_limit, soft_time_limit    seconds
+
+    Raises BadOption for a value that cannot be delivered.
+    """
+    kept = {}
+    for name, read in _DELIVERY.items():
+        value = given.get(name)
+        if value is None:
+            continue
+        try:
+            kept[name] = read(value)
+        except (AttributeError, TypeError, ValueError, OverflowError):
+            raise BadOption(
+                f"{of} carries the option {name}={value!r:.100}, which is not valid",
+                fix="see aos_workflow.options.delivery_options for what each option takes",
+                task=of,
+                option=name,
+            ) from None
+    return kept
+
+
+def _name(value: Any) -> str:
+    name = value if isinstance(value, str) else value.name
+    if not isinstance(name, str):
+        raise TypeError
+    return str(name)
+
+
+def _whole(value: Any) -> int:
+    if not _is_number(value, int):
+        raise TypeError
+    return int(value)
+
+
+def _seconds(value: Any) -> float:
+    if not (_is_number(value, int | float) and math.isfinite(value)):
+        raise TypeError
+    return int(value) if isinstance(value, int) else float(value)
+
+
+def _moment(value: Any) -> float:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    return _seconds(value)
+
+
+_DELIVERY: Mapping[str, Callable[[Any], Any]] = {
+    "queue": _name,
+    "exchange": _name,
+    "routing_key": _name,
+    "priority": _whole,
+    "countdown": _seconds,
+    "eta": _moment,
+    "time_limit": _seconds,
+    "soft_time_limit": _seconds,
+}
 
 
 def _is_number(value: object, kind: Any) -> bool:

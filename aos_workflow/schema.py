@@ -108,8 +108,7 @@ runs = Table(
     _not_empty("id", "workflow"),
     _one_of("status", RunStatus),
     comment="One row per run; its lock makes the history of a run serial",
-    # every commit of a step updates the row: room in the page keeps that update out of the indexes (HOT)
-    postgresql_with={"fillfactor": 70},
+    postgresql_with={"fillfactor": 70},  # why, and why no other table: migrations/versions/0001
 )
 _live = text("status IN ('enqueued', 'running', 'failing')")
 Index("ix_runs_wake_at", runs.c.wake_at, postgresql_where=_live, sqlite_where=_live)
@@ -173,7 +172,6 @@ attempts = Table(
     _not_empty("run_id", "address"),
     _one_of("state", AttemptState),
     comment="Every try of a worker at a step; a write is valid while its attempt is running",
-    postgresql_with={"fillfactor": 80},
 )
 _running = text("state = 'running'")
 Index("ix_attempts_worker_id", attempts.c.worker_id, postgresql_where=_running, sqlite_where=_running)
@@ -191,7 +189,6 @@ workers = Table(
     Column("stopped_at", Double),
     _not_empty("id"),
     comment="Worker processes and when each last said that it lives",
-    postgresql_with={"fillfactor": 50},
 )
 
 ticks = Table(

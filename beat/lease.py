@@ -68,10 +68,11 @@ class LockLease:
         self._is_held = False
 
     def is_held(self) -> bool:
+        if self._is_held:
+            return True  # until a statement fails: this connection is what holds it
         with self.transaction() as (connection, _):
-            if not self._is_held:
-                taken = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%(key)s)", {"key": self._key})
-                self._is_held = bool(taken.scalar_one())
+            taken = connection.exec_driver_sql("SELECT pg_try_advisory_lock(%(key)s)", {"key": self._key})
+            self._is_held = bool(taken.scalar_one())
         return self._is_held
 
     def is_pooled(self) -> bool:
@@ -112,8 +113,9 @@ class LockLease:
             connection.exec_driver_sql(
                 "SELECT set_config('application_name', %(name)s, false)", {"name": f"aos beat {self._holder}"}
             )
-            connection.exec_driver_sql(  # PostgreSQL 13 does not have it
-                "SELECT set_config(name, %(silence)s, false) FROM pg_settings WHERE name = 'idle_session_timeout'",
+            connection.exec_driver_sql(  # by way of pg_settings, because PostgreSQL 13 has only one of the two
+                "SELECT set_config(name, %(silence)s, false) FROM pg_settings"
+                " WHERE name IN ('idle_session_timeout', 'idle_in_transaction_session_timeout')",
                 {"silence": SILENCE},
             )
         return connection  # type: ignore[no-any-return]

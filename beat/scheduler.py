@@ -16,10 +16,10 @@ from typing import Any
 
 from celery.beat import ScheduleEntry, Scheduler, SchedulingError
 from celery.schedules import crontab
+from kombu.exceptions import OperationalError
 
 from aos_workflow import wiring
 from aos_workflow.clock import monotonic_s
-from aos_workflow.dispatch import BROKER_ERRORS
 from aos_workflow.errors import AosError, BadOption, StoreError, StoreUnavailable
 from aos_workflow.membership import Membership
 from beat.book import Book
@@ -52,6 +52,7 @@ class LeaseScheduler(Scheduler):  # type: ignore[misc]
     """Fires each slot of each entry from one beat of many."""
 
     Entry = LeaseEntry
+    max_interval: float = LOOK_EVERY_S
 
     def __init__(self, app: Any, *args: Any, lazy: bool = False, **kwargs: Any) -> None:
         self._runtime = _or_exit(_shared_runtime)
@@ -63,7 +64,6 @@ class LeaseScheduler(Scheduler):  # type: ignore[misc]
         self._unconfirmed: dict[str, float] = {}
         self._broken: set[str] = set()
         _or_exit(lambda: super(LeaseScheduler, self).__init__(app, *args, lazy=lazy, **kwargs))
-        self.max_interval = min(self.max_interval, LOOK_EVERY_S)
         if not lazy:
             if self._runtime.kind == "process":
                 self._runtime.kind = KIND
@@ -112,7 +112,7 @@ class LeaseScheduler(Scheduler):  # type: ignore[misc]
         book = Book(self._lease)
         marks, now = book.read(self.schedule)
         read_at = monotonic_s()
-        wait_s = float(self.max_interval)
+        wait_s = min(self.max_interval, LOOK_EVERY_S)
         may_send = True
         for name, entry in self.schedule.items():
             slots = self._slots_of(entry)
@@ -149,16 +149,17 @@ class LeaseScheduler(Scheduler):  # type: ignore[misc]
             marks = Marks(taken=marks.taken, sent=marks.taken)
         self._unconfirmed.pop(name, None)
         attended = self._attended.get(name)
-        if attended is not None and attended < newest:
-            log.warning("%s: its slot %s was never sent, the broker was away", name, _iso(attended))
-            attended = self._attended.pop(name)
+        if attended is not None and (attended <= marks.sent or attended < newest):
+            del self._attended[name]
+            if attended > marks.sent:
+                log.warning("%s: its slot %s was never sent, the broker was away", name, _iso(attended))
         answer = decide(
             marks,
             newest,
             now=now,
             catch_up=entry.catch_up,
             late_s=self._late_s(entry),
-            is_attended=attended == newest,
+            is_attended=self._attended.get(name) == newest,
         )
         if isinstance(answer, Forgo):
             log.warning("%s: its slot %s is skipped: %s", name, _iso(answer.slot), answer.reason)
@@ -178,7 +179,7 @@ class LeaseScheduler(Scheduler):  # type: ignore[misc]
             return True
         try:
             self._send(entry, slot, now)
-        except BROKER_ERRORS as error:
+        except OperationalError as error:
             log.warning("%s: the broker does not take the slot %s, it is tried again: %s", name, _iso(slot), error)
             if not fire.is_taken:
                 book.give_back(name, slot, marks.taken)
@@ -193,7 +194,7 @@ class LeaseScheduler(Scheduler):  # type: ignore[misc]
         return True
 
     def _send(self, entry: LeaseEntry, slot: float, now: float) -> None:
-        """Publish an entry's message. Raises one of BROKER_ERRORS when the broker is away."""
+        """Publish an entry's message. Raises kombu's OperationalError when the broker is away."""
         options = {"task_id": f"{entry.name}@{_iso(slot)}", **entry.options}
         if isinstance(options.get("expires"), int | float):
             # Celery would count from this host's clock.
@@ -221,9 +222,7 @@ class LeaseScheduler(Scheduler):  # type: ignore[misc]
         try:
             with connection.channel() as channel:
                 waiting: int = channel.queue_declare(queue=queue.name, passive=True).message_count
-        except Exception as error:  # each transport has its own "no such queue"
-            if isinstance(error, OSError):
-                raise
+        except Exception:  # each transport has its own "no such queue"; a broker that is away shows when sending
             return False
         return waiting >= entry.schedule.most_waiting
 

@@ -112,7 +112,8 @@ class Stage:
             AOS_HOME=str(self.directory / "home"),
             AOS_WORKER_TTL_S=f"{WORKER_TTL_S:g}",
         )
-        argv = ["-m", "aos_workflow.cli", "worker", "--concurrency", str(processes), "--hostname", f"demo{number}@%h"]
+        environment["CELERY_BROKER_URL"] = self.valkey.url  # TEMP
+        argv = ["-m", "celery", "-A", APP, "worker", "--loglevel", "INFO", "--concurrency", str(processes), "--hostname", f"demo{number}@%h"]
         log = self.directory / f"worker-{number}.log"
         worker = Child(f"worker {number}", argv, log=log, environment=environment)
         self.children.callback(worker.kill)

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.engine import URL, make_url
 
+from aos_workflow import reading
 from aos_workflow.canonical import digest, encode
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.fleet import Fleet
@@ -156,17 +157,13 @@ class Bench:
 
     def states(self, run_id: str) -> list[str]:
         """The states of all attempts of a run, by address and number."""
-        from aos_workflow.reading import attempts_of
-
         with self.engine.connect() as connection:
-            return [attempt.state.value for attempt in attempts_of(connection, run_id)]
+            return [attempt.state.value for attempt in reading.attempts_of(connection, run_id)]
 
     def addresses(self, run_id: str) -> list[str]:
         """The addresses that have a checkpoint, in the order of their commits."""
-        from aos_workflow.reading import checkpoints_of
-
         with self.engine.connect() as connection:
-            return [checkpoint.address for checkpoint in checkpoints_of(connection, run_id)]
+            return [checkpoint.address for checkpoint in reading.checkpoints_of(connection, run_id)]
 
     def change_run(self, run_id: str, **values: Any) -> None:
         """Write to a run's row what no verb of the store would."""
