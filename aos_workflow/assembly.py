@@ -107,6 +107,11 @@ class Runtime:
         if "store" in self.__dict__:
             self.store.engine.dispose()
 
+    @property
+    def has_shared_store(self) -> bool:
+        """Is a database configured that other processes can reach?"""
+        return bool(self.settings.database_url)
+
     def require_shared_store(self) -> None:
         """Raises SettingsError without a database that workers can reach."""
         self.settings.required_database_url()

@@ -237,17 +237,13 @@ class _Compiler:
                 node = _BY_NAME[node.task].from_dict(node, app=self.app)
         except (AttributeError, KeyError, TypeError, ValueError):  # a dict that is no signature
             node = None
-        if not isinstance(node, Signature) or not isinstance(node.task, str) or not isinstance(node.options, Mapping):
+        if not _is_whole(node):
             raise UnsupportedCanvas(
                 f"{type(given).__name__} is not a canvas node: {given!r:.200}",
                 fix="build the canvas from signatures: task.s(...), chain, group, chord",
                 node=repr(given)[:200],
             )
-        for option, why in REFUSED.items():
-            if node.options.get(option) is not None:
-                raise UnsupportedCanvas(
-                    f"{_named(node)} carries the option {option!r}: {why}", fix="remove it", task=node.task
-                )
+        _check_refused(node.options, _named(node))
         return node
 
     def _task(self, node: Signature) -> Any:
@@ -265,6 +261,7 @@ class _Compiler:
                 fix='create the app with Celery(..., task_cls="aos_workflow.task:WorkflowTask")',
                 task=node.task,
             )
+        _check_refused({option: getattr(task, option, None) for option in REFUSED}, f"task {node.task!r}")
         return task
 
     def _arguments(
@@ -308,8 +305,25 @@ def _merged(setting: _Setting, node: Signature) -> dict[str, Any]:
     return {**(setting.options or {}), **_delivery(node)}
 
 
+def _check_refused(options: Mapping[str, Any], owner: str) -> None:
+    for option, why in REFUSED.items():
+        if options.get(option) is not None:
+            raise UnsupportedCanvas(f"{owner} carries the option {option!r}: {why}", fix="remove it", option=option)
+
+
 def _delivery(node: Signature) -> dict[str, Any]:
     return delivery_options(node.options, of=node.task)
+
+
+def _is_whole(node: Any) -> bool:
+    """Is it a signature with all its parts, in the types they must have?"""
+    return (
+        isinstance(node, Signature)
+        and isinstance(node.task, str)
+        and isinstance(node.args or (), list | tuple)
+        and isinstance(node.kwargs or {}, Mapping)
+        and isinstance(node.options, Mapping)
+    )
 
 
 def _short(task_name: str) -> str:

@@ -24,6 +24,7 @@ from aos_workflow.faults import fault
 from aos_workflow.plan import Plan
 from aos_workflow.plan_shelf import PlanShelf
 from aos_workflow.records import (
+    FORMAT,
     LIVE,
     AttemptState,
     Claim,
@@ -149,6 +150,7 @@ class CheckpointStore:
             "most_losses": most_losses,
             "ttl_s": self.worker_ttl_s,
             "live": ["failing"] if is_handler else ["enqueued", "running"],
+            "format": FORMAT,
         }
         row = self._ask("claim", values)
         assert row is not None
@@ -172,7 +174,7 @@ class CheckpointStore:
             if not is_disconnect(error):
                 raise translated(error) from error
             return self._recommit(commit, values)
-        return committed_from_row(row) if row else Superseded()
+        return committed_from_row(row) if row else self._lookup(commit) or Superseded()
 
     def _recommit(self, commit: Commit, values: Mapping[str, Any]) -> CommitAnswer:
         """After a lost reply: did it commit? If not, the fence still protects a second try."""
@@ -181,7 +183,7 @@ class CheckpointStore:
             return known
         with in_our_words():
             row = self._ask("commit", values, again=False)
-        return committed_from_row(row) if row else Superseded()
+        return committed_from_row(row) if row else self._lookup(commit) or Superseded()
 
     def _lookup(self, commit: Commit) -> CommitAnswer | None:
         """What became of this very commit; None if the step has no checkpoint at all."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("aos_workflow.step")
 
+#: The end of a key whose name was used before; a name that itself ends so is always numbered.
+_NUMBERED = re.compile(r"#\d+$")
+
 
 def derive_seed(run_seed: int, address: str) -> int:
     """The step's own seed, 0 <= seed < 2**64: SHA-256 of "seed:address", first eight bytes, big-endian.
@@ -42,11 +46,16 @@ def derive_seed(run_seed: int, address: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{run_seed}:{address}".encode()).digest()[:8], "big")
 
 
-@dataclass(frozen=True, slots=True)
 class Replacement:
-    """What ``ctx.replace(canvas)`` returns; a step that returns it is replaced by the canvas."""
+    """What ``ctx.replace(canvas)`` returns; a step that returns it is replaced by the canvas.
 
-    canvas: Any
+    No dataclass, so that inside of another value it is refused instead of stored.
+    """
+
+    __slots__ = ("canvas",)
+
+    def __init__(self, canvas: Any) -> None:
+        self.canvas = canvas
 
 
 class EffectJournal:
@@ -59,7 +68,7 @@ class EffectJournal:
     def perform(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The recorded value of the n-th effect of this name, or the function's, recorded."""
         count = self._calls[name] = self._calls.get(name, 0) + 1
-        key = name if count == 1 else f"{name}#{count}"
+        key = name if count == 1 and not _NUMBERED.search(name) else f"{name}#{count}"
         if key not in self.recorded:
             self.recorded[key] = encode(function(*args, **kwargs), what=f"the value of effect {key!r}")
         return decode(self.recorded[key])

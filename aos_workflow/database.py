@@ -18,7 +18,7 @@ def normalised_url(url: str) -> URL:
     """The URL with its driver named: SQLAlchemy 2.1 reads a bare ``postgresql://`` as psycopg 3."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
         raise SettingsError(
             "AOS_DATABASE_URL is not a database URL",
             fix="use postgresql://user:password@host:port/name or sqlite:////absolute/path.db",

@@ -44,6 +44,7 @@ class CeleryDispatch:
         """Send for several runs over one connection."""
         try:
             with self.app.producer_or_acquire() as producer:
+                producer.connection.ensure_connection(max_retries=0)  # kombu itself would try for six seconds
                 for progress in several:
                     canvas = self.canvas(progress)
                     if canvas is not None:

@@ -7,17 +7,16 @@ performed by workers; what it ``run``s is performed here and now, by the same ex
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session
 
-from aos_workflow import recovery, registry, watching, wiring
+from aos_workflow import handover, recovery, registry, watching, wiring
 from aos_workflow.canonical import decode, digest, encode
 from aos_workflow.checkpoint import CheckpointStore
-from aos_workflow.errors import PayloadTooLarge, RunCancelled, RunFailed, RunNotFinished
+from aos_workflow.errors import BadOption, PayloadTooLarge, RunCancelled, RunFailed, RunNotFinished
 from aos_workflow.faults import fault
 from aos_workflow.ids import new_run_id, new_seed
 from aos_workflow.inline import InlineTransport
@@ -25,6 +24,10 @@ from aos_workflow.messages import Progress
 from aos_workflow.plan import INPUT, Plan, fed, references
 from aos_workflow.records import NewRun, Run, RunResult, RunStatus, workflow_hash
 from aos_workflow.registry import Workflow
+
+#: A run's seed is kept in a signed 64-bit column, an idempotency key in an index.
+SEEDS = range(-(2**63), 2**63)
+LONGEST_KEY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,8 @@ class WorkflowEngine:
         self._parts.require_shared_store()
         flow = self._find(flow)
         given = list(seeds) if seeds is not None else [None] * len(inputs)
+        if len(given) != len(inputs):
+            raise BadOption(f"{len(inputs)} inputs came with {len(given)} seeds", fix="give one seed per input")
         prepared = [self._new_run(flow, one, seed=seed) for one, seed in zip(inputs, given, strict=True)]
         if not prepared:
             return []
@@ -161,6 +166,16 @@ class WorkflowEngine:
         plan = self.store.effective_plan(run.id, run.plan_digest, run.splices)
         self._parts.dispatch(self._parts.app()).publish(Progress.of(run, plan, plan.ready(run.done)))
         return run
+
+    def nudge(self, run_id: str) -> None:
+        """Publish what a live run may do now, for a run whose enqueuer could not reach this process's broker.
+
+        Harmless at any time: the claim lets one worker in.
+        """
+        run: Run = self.store.run(run_id)
+        if run.status.is_live:
+            plan = self.store.effective_plan(run.id, run.plan_digest, run.splices)
+            self._parts.dispatch(self._parts.app()).publish(Progress.of(run, plan, plan.ready(run.done)))
 
     def sweep(self, app: Any = None) -> int:
         """Publish what crashes left behind and what is due; returns how many steps were published."""
@@ -224,6 +239,7 @@ class WorkflowEngine:
             )
         if seed is None:
             seed = new_seed() if key is None else int(digest(f"{flow.name}:{key}")[:15], 16)
+        _check_request(seed, key)
         inputs_digest = digest(text)
         new = NewRun(
             id=new_run_id(),
@@ -243,9 +259,8 @@ class WorkflowEngine:
         )
         return new, plan, app
 
-    def _store_and_publish(
-        self, news: list[NewRun], plans: list[Plan], app: Any, session: Session | Connection | None
-    ) -> list[RunHandle]:
+    def _store_and_publish(self, news: list[NewRun], plans: list[Plan], app: Any, session: Any) -> list[RunHandle]:
+        session = handover.opened(session)
         connection = session.connection() if isinstance(session, Session) else session
         ids = self.store.add(news, connection=connection)
         fresh = [
@@ -259,27 +274,21 @@ class WorkflowEngine:
             self._parts.dispatch(app).publish_all(fresh)
 
         if isinstance(session, Session):
-            _after_commit(session, publish)
+            handover.after_commit(session, publish)
         elif session is None:
             publish()
         return [RunHandle(id, self) for id in ids]
 
 
-def _after_commit(session: Session, publish: Callable[[], None]) -> None:
-    """Call ``publish`` once the session's outermost transaction is committed; never after a rollback."""
-
-    def committed(session: Session) -> None:
-        if not session.in_nested_transaction():  # SQLAlchemy also announces the release of a savepoint
-            forget()
-            publish()
-
-    def rolled_back(session: Session) -> None:
-        if not session.in_nested_transaction():
-            forget()
-
-    def forget() -> None:
-        event.remove(session, "after_commit", committed)
-        event.remove(session, "after_rollback", rolled_back)
-
-    event.listen(session, "after_commit", committed)
-    event.listen(session, "after_rollback", rolled_back)
+def _check_request(seed: Any, key: Any) -> None:
+    """Raises BadOption for a seed or an idempotency key that the database could not keep."""
+    if type(seed) is not int or seed not in SEEDS:
+        raise BadOption(
+            f"seed={seed!r:.50} is not valid", fix=f"give a whole number, {SEEDS[0]} to {SEEDS[-1]}", option="seed"
+        )
+    if key is not None and not (isinstance(key, str) and 0 < len(key) <= LONGEST_KEY and "\0" not in key):
+        raise BadOption(
+            f"idempotency_key={key!r:.50} is not valid",
+            fix=f"give 1 to {LONGEST_KEY} characters, none of them NUL",
+            option="idempotency_key",
+        )

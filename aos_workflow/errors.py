@@ -21,11 +21,11 @@
     ├── RunError                   how a run ended
     │   ├── RunFailed              a step failed for good
     │   ├── RunCancelled           somebody cancelled it
-    │   ├── RunNotFinished         its output was asked for too early
+    │   ├── RunNotFinished         its output was asked for too early (retryable)
     │   └── WaitTimeout            it is still going (retryable)
     ├── StepError                  how a step ended
     │   ├── StepFailed             its body raised
-    │   ├── StepTimeout            it ran longer than its ``timeout_s``
+    │   ├── StepTimeout            it ran longer than its ``timeout_s`` (retryable)
     │   └── StepPoisoned           it killed its worker too often
     └── EmbeddedUnavailable        the embedded servers cannot be started here
 

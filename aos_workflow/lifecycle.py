@@ -66,8 +66,10 @@ def _check(sender: Any = None, **_: Any) -> None:
     try:
         runtime = wiring.runtime()
         runtime.kind = "worker"
-        runtime.require_shared_store()
-        runtime.store.check_schema()
+        if runtime.has_shared_store:
+            runtime.store.check_schema()
+        else:
+            log.warning("AOS_DATABASE_URL is not set: this worker performs plain tasks only, no steps of workflows")
     except AosError as error:
         raise SystemExit(f"aos: {error}") from None
 
@@ -76,11 +78,14 @@ def _take_care(sender: Any = None, **_: Any) -> None:
     app = getattr(sender, "app", None)
     if app is not None and serves_workflows(app):
         runtime = wiring.runtime()
-        _caretakers.append(Caretaker(runtime, app, every_s=runtime.settings.sweep_every_s).start())
+        if runtime.has_shared_store:
+            _caretakers.append(Caretaker(runtime, app, every_s=runtime.settings.sweep_every_s).start())
 
 
 def _drain(**_: Any) -> None:
-    wiring.runtime().executor.draining = True
+    runtime = wiring.runtime()
+    if runtime.has_shared_store:
+        runtime.executor.draining = True
 
 
 def _goodbye(**_: Any) -> None:

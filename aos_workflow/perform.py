@@ -6,6 +6,7 @@ whoever calls it decides what an outcome is worth.
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from aos_workflow.canonical import digest, encode, revive, stable_digest
 from aos_workflow.canvas import compile_canvas
 from aos_workflow.context import Replacement, StepContext, derive_seed
 from aos_workflow.deadline import call_within
-from aos_workflow.errors import AosError, CheckpointMissing
+from aos_workflow.errors import AosError, CheckpointMissing, UnsupportedCanvas
 from aos_workflow.options import StepOptions, backoff_s
 from aos_workflow.plan import FAILURE, INPUT, Plan, Step, fed
 from aos_workflow.records import Failure, Granted
@@ -91,12 +92,13 @@ def perform(
     token = step_context.current.set(context)
     try:
         value = call_within(options.timeout_s, lambda: body(args, kwargs))
-        canvas = value.canvas if isinstance(value, Replacement) else None
-        return _done(value, context, limit_bytes, volatile) if canvas is None else _replaced(canvas, context, app)
+        if isinstance(value, Replacement):
+            return _replaced(value.canvas, step, plan, context, app)
+        return _done(value, context, limit_bytes, volatile)
     except ReplaceRequested as wish:
-        return _replaced_or_gave_up(wish.canvas, step, context, app)
+        return _replaced_or_gave_up(wish.canvas, step, plan, context, app)
     except RetryRequested as request:
-        return _again(request, step, granted)
+        return _again(request, step, granted, options)
     except Exception as error:
         return _failed(error, step, granted, options)
     finally:
@@ -121,11 +123,18 @@ def failure_of(error: BaseException, address: str, *, handlers: tuple[str, ...] 
     return Failure(
         code=error.code if isinstance(error, AosError) else "STEP_FAILED",
         type=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
-        message=str(error)[:_MESSAGE_CHARACTERS],
+        message=_message_of(error)[:_MESSAGE_CHARACTERS],
         traceback=text[-_TRACEBACK_CHARACTERS:],
         address=address,
         handlers=handlers,
     )
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"(its text cannot be had: {type(broken).__name__})"
 
 
 def _present(address: str, outputs: Mapping[str, str]) -> str:
@@ -148,7 +157,13 @@ def _done(value: Any, context: StepContext, limit_bytes: int, volatile: tuple[st
     )
 
 
-def _replaced(canvas: Any, context: StepContext, app: Any) -> Done:
+def _replaced(canvas: Any, step: Step, plan: Plan, context: StepContext, app: Any) -> Done:
+    if plan.is_handler(step.address):
+        raise UnsupportedCanvas(
+            f"{step.address} handles a failure: no canvas can take its place",
+            fix="enqueue a workflow of its own from it",
+            address=step.address,
+        )
     sub = compile_canvas(canvas, app=app)
     output = encode({"replaced_by": sub.digest})
     return Done(
@@ -160,27 +175,35 @@ def _replaced(canvas: Any, context: StepContext, app: Any) -> Done:
     )
 
 
-def _replaced_or_gave_up(canvas: Any, step: Step, context: StepContext, app: Any) -> Outcome:
+def _replaced_or_gave_up(canvas: Any, step: Step, plan: Plan, context: StepContext, app: Any) -> Outcome:
     try:
-        return _replaced(canvas, context, app)
-    except AosError as error:
+        return _replaced(canvas, step, plan, context, app)
+    except Exception as error:
         return GaveUp(failure=failure_of(error, step.address, handlers=step.on_error))
 
 
-def _again(request: RetryRequested, step: Step, granted: Granted) -> Again:
-    delay_s = request.delay_s if request.delay_s is not None else _pause_s(step, granted)
-    return Again(delay_s=max(0.0, delay_s), failure=failure_of(request.cause or request, step.address))
+def _again(request: RetryRequested, step: Step, granted: Granted, options: StepOptions) -> Outcome:
+    error = request.cause or request
+    if options.max_attempts is not None and granted.retries + 1 >= options.max_attempts:
+        return GaveUp(failure=failure_of(error, step.address, handlers=step.on_error))
+    return Again(delay_s=_delay_s(request.delay_s, step, granted), failure=failure_of(error, step.address))
 
 
 def _failed(error: Exception, step: Step, granted: Granted, options: StepOptions) -> Outcome:
     is_final = isinstance(error, AosError) and not error.retryable
     if is_final or granted.retries + 1 >= (options.max_attempts or 1):
         return GaveUp(failure=failure_of(error, step.address, handlers=step.on_error))
-    asked_s = getattr(error, "retry_after_s", None)
-    pause_s = _pause_s(step, granted) if asked_s is None else max(0.0, float(asked_s))
-    return Again(delay_s=pause_s, failure=failure_of(error, step.address))
+    delay_s = _delay_s(getattr(error, "retry_after_s", None), step, granted)
+    return Again(delay_s=delay_s, failure=failure_of(error, step.address))
 
 
-def _pause_s(step: Step, granted: Granted) -> float:
+def _delay_s(asked: Any, step: Step, granted: Granted) -> float:
+    """What was asked for, if it is a number of seconds, else the usual pause."""
+    try:
+        asked_s = float(asked)
+    except (TypeError, ValueError, OverflowError):
+        asked_s = math.nan
+    if math.isfinite(asked_s):
+        return max(0.0, asked_s)
     draw = derive_seed(granted.run.seed, f"{step.address}#retry{granted.retries}")
     return backoff_s(granted.retries, draw / 2**64)

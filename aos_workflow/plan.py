@@ -154,10 +154,7 @@ class Plan:
         return (1 << len(self.steps)) - 1
 
     def mask(self, addresses: Collection[str]) -> int:
-        mask = 0
-        for address in addresses:
-            mask |= 1 << self.positions[address]
-        return mask
+        return sum(1 << self.positions[address] for address in set(addresses))
 
     @cached_property
     def _needs(self) -> tuple[tuple[int, int], ...]:
@@ -178,11 +175,7 @@ class Plan:
 
     def ready(self, done: int) -> tuple[str, ...]:
         """Addresses not in ``done`` whose predecessors all are, in plan order."""
-        return tuple(
-            step.address
-            for position, step in enumerate(self.steps)
-            if self._may_run(done, position)
-        )
+        return tuple(step.address for position, step in enumerate(self.steps) if self._may_run(done, position))
 
     def _may_run(self, done: int, position: int) -> bool:
         lowest, mask = self._needs[position]
@@ -193,19 +186,16 @@ class Plan:
 
         With commits in serial order each address is released by exactly one of them.
         """
-        return tuple(
-            self.steps[position].address
-            for position in self._successors[self.positions[address]]
-            if self._may_run(done, position)
-        )
+        following = self._successors[self.positions[address]]
+        return tuple(self.steps[position].address for position in following if self._may_run(done, position))
 
     def value_feed(self, feed: Feed | None) -> Feed | None:
         """``feed`` with every replaced step's reference exchanged for the sub-plan's own feed."""
+        while isinstance(feed, str) and feed in self.replaced:  # a loop's turns replace each other a thousand times
+            feed = self.replaced[feed]
         if isinstance(feed, list):
             resolved = (self.value_feed(member) for member in feed)
             return [member for member in resolved if member is not None]
-        if feed is not None and feed in self.replaced:
-            return self.value_feed(self.replaced[feed])
         return feed
 
     def inputs_of(self, step: Step) -> tuple[str, ...]:

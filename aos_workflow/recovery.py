@@ -25,6 +25,8 @@ from aos_workflow.schema import attempts, runs, workers
 BATCH = 200
 #: With nothing waiting in the broker, a step published this long ago is lost, seconds.
 QUIET_GRACE_S = 1.0
+#: While messages wait in the broker, a step published this long ago may be lost rather than queued, seconds.
+BUSY_GRACE_S = 15.0
 #: A run in progress is looked at again at the latest after this, seconds.
 LONGEST_GRACE_S = 60.0
 
@@ -62,7 +64,7 @@ def decide(
     (3, 6, 12 ... 60 seconds) while the broker still has messages waiting.
     """
     nudges = min(nudges, 32)  # a queue may lack its workers for days
-    grace_s = QUIET_GRACE_S if broker_is_empty else min(LONGEST_GRACE_S, GRACE_S * 2.0**nudges)
+    grace_s = QUIET_GRACE_S if broker_is_empty else min(LONGEST_GRACE_S, BUSY_GRACE_S * 2.0**nudges)
     is_quiet = run.updated_at + grace_s <= now
     publish: list[str] = []
     looks = [now + min(LONGEST_GRACE_S, GRACE_S * 2.0 ** (nudges + 1))]

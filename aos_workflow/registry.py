@@ -7,14 +7,15 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from celery import Celery, shared_task
+from celery import Celery, Task, shared_task
 from celery.app.utils import find_app
 from celery.canvas import Signature
+from celery.local import Proxy
 
 from aos_workflow import context, wiring
 from aos_workflow.canvas import app_of, compile_canvas, workflow_app
 from aos_workflow.context import StepContext
-from aos_workflow.errors import BadArguments, BadOption, SettingsError, UnknownWorkflow
+from aos_workflow.errors import BadArguments, BadOption, SettingsError, UnknownWorkflow, UnsupportedCanvas
 from aos_workflow.options import OPTION_NAMES, StepOptions
 from aos_workflow.plan import Plan
 
@@ -53,7 +54,7 @@ def with_context(function: Callable[..., Any], options: Mapping[str, Any]) -> Ca
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        if args and isinstance(args[0], StepContext):
+        if "ctx" in kwargs or (args and isinstance(args[0], StepContext)):
             return function(*args, **kwargs)
         return function(context.current.get() or context.detached_context(name), *args, **kwargs)
 
@@ -94,8 +95,14 @@ class Workflow:
     ) -> None:
         if not name or not isinstance(name, str) or len(name) > 200:
             raise BadOption(f"workflow name {name!r:.50} is not valid", fix="give 1 to 200 characters")
+        if isinstance(definition, Proxy | Task) or not (isinstance(definition, Mapping) or callable(definition)):
+            raise BadOption(
+                f"workflow {name!r} is given {definition!r:.100}, which is neither a canvas nor a function",
+                fix="give a canvas (task.s(...), chain, group, chord) or a function that returns one",
+                workflow=name,
+            )
         self.name = name
-        self.definition = definition
+        self.definition: Any = definition
         self.app = app
         if register:
             _register(self)
@@ -123,7 +130,14 @@ class Workflow:
                 fix=f"it takes {inspect.signature(function)}",
                 workflow=self.name,
             ) from None
-        return function(**(inputs or {}))
+        try:
+            return function(**(inputs or {}))
+        except RecursionError:
+            raise UnsupportedCanvas(
+                f"workflow {self.name!r} does not come to an end: it contains itself",
+                fix="go on with ctx.replace from inside a step",
+                workflow=self.name,
+            ) from None
 
     def compile(self, inputs: Any = None) -> tuple[Plan, Celery]:
         """The plan for these inputs, and the app its tasks belong to.
@@ -161,6 +175,12 @@ class Workflow:
 
     def s(self, **inputs: Any) -> Any:
         """This workflow as a part of another canvas: ``a.s() | triage.s(sources=[...]) | b.s()``."""
+        if inputs and not self.is_function:
+            raise BadArguments(
+                f"workflow {self.name!r} is a canvas: as a part of another it takes no inputs by name",
+                fix="pipe its input in: before.s() | workflow",
+                workflow=self.name,
+            )
         canvas = self.canvas(inputs or None)
         return canvas.clone() if isinstance(canvas, Signature) else canvas
 
@@ -209,13 +229,14 @@ def load_app(name: str) -> Celery:
     """
     if not name:
         return workflow_app()
+    fix = "name an importable module that holds a Celery app (its folder must be on PYTHONPATH)"
     try:
-        return find_app(name)
-    except (ImportError, AttributeError) as error:
-        raise SettingsError(
-            f"AOS_APP={name!r} cannot be used: {type(error).__name__}: {error}",
-            fix="name an importable module that holds a Celery app (its folder must be on PYTHONPATH)",
-        ) from error
+        app = find_app(name)
+    except Exception as error:  # importing a module may raise anything
+        raise SettingsError(f"AOS_APP={name!r} cannot be used: {type(error).__name__}: {error}", fix=fix) from error
+    if not isinstance(app, Celery):
+        raise SettingsError(f"AOS_APP={name!r} is no Celery app but {type(app).__name__}", fix=fix)
+    return app
 
 
 def _register(new: Workflow) -> None:
@@ -233,4 +254,6 @@ def _origin(flow: Workflow) -> str:
     definition = flow.definition
     if isinstance(definition, Mapping):
         return repr(definition)
-    return f"{definition.__module__}.{definition.__qualname__}"
+    while isinstance(definition, functools.partial):
+        definition = definition.func
+    return f"{definition.__module__}.{getattr(definition, '__qualname__', type(definition).__qualname__)}"

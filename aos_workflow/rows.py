@@ -63,7 +63,7 @@ def claim_from_row(row: Mapping[Any, Any]) -> Claim:
             if row["run_inputs"] is not None:
                 outputs[INPUT] = row["run_inputs"]
             return Granted(
-                run=_readable(row),
+                run=run_from_row(row),
                 address="",
                 attempt=row["attempt"] or row["latest"],
                 retries=row["retries"],
@@ -71,27 +71,23 @@ def claim_from_row(row: Mapping[Any, Any]) -> Claim:
                 started_at=row["now"],
                 digests=_mapping(row["digests"]) if row["digests"] is not None else None,
             )
+        case "unreadable":
+            raise VersionMismatch(
+                f"run {row['id']} is stored in format {row['format']}, this code reads {FORMAT}",
+                fix="let a worker of the version that wrote it finish the run",
+                stored=row["format"],
+                readable=FORMAT,
+            )
         case "committed":
             return AlreadyCommitted(run=run_from_row(row))
         case "not_due":
             return NotDue(due_at=row["due_at"])
         case "poisoned":
-            return Poisoned(run=run_from_row(row), attempt=row["latest"], losses=row["losses"] + 1)
+            return Poisoned(run=run_from_row(row), attempt=row["latest"], losses=row["losses"])
         case "not_live":
             return NotLive(status=RunStatus(row["status"]) if row["status"] else None)
         case _:  # busy, or granted to somebody who was faster
             return Busy(worker_id=row["holder_id"] or "", host=row["holder_host"] or "", pid=row["holder_pid"] or 0)
-
-
-def _readable(row: Mapping[Any, Any]) -> Run:
-    if row["format"] != FORMAT:
-        raise VersionMismatch(
-            f"run {row['id']} is stored in format {row['format']}, this code reads {FORMAT}",
-            fix="let a worker of the version that wrote it finish the run",
-            stored=row["format"],
-            readable=FORMAT,
-        )
-    return run_from_row(row)
 
 
 def _mapping(value: Any) -> dict[str, str]:

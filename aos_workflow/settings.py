@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aos_workflow.errors import SettingsError
+from aos_workflow.canonical import without_volatile
+from aos_workflow.errors import BadOption, SettingsError
 
 MEBIBYTE = 1024 * 1024
 
@@ -72,15 +73,15 @@ class Settings:
             home=path("home") or cls.home,
             pg_bindir=path("pg_bindir"),
             valkey_server=path("valkey_server"),
-            input_limit_bytes=int(_number(source, "input_limit_bytes", cls.input_limit_bytes)),
-            output_limit_bytes=int(_number(source, "output_limit_bytes", cls.output_limit_bytes)),
-            plan_limit_bytes=int(_number(source, "plan_limit_bytes", cls.plan_limit_bytes)),
+            input_limit_bytes=_whole(source, "input_limit_bytes", cls.input_limit_bytes),
+            output_limit_bytes=_whole(source, "output_limit_bytes", cls.output_limit_bytes),
+            plan_limit_bytes=_whole(source, "plan_limit_bytes", cls.plan_limit_bytes),
             sweep_every_s=_number(source, "sweep_every_s", cls.sweep_every_s),
             heartbeat_every_s=_number(source, "heartbeat_every_s", cls.heartbeat_every_s),
             worker_ttl_s=_number(source, "worker_ttl_s", cls.worker_ttl_s),
-            pool_size=int(_number(source, "pool_size", cls.pool_size)),
-            window=int(_number(source, "window", cls.window)),
-            volatile=tuple(part.strip() for part in text("volatile").split(",") if part.strip()),
+            pool_size=_whole(source, "pool_size", cls.pool_size),
+            window=_whole(source, "window", cls.window),
+            volatile=_volatile(text("volatile")),
             faults=_faults(source),
             fault_log=path("fault_log"),
         )
@@ -105,6 +106,22 @@ def _faults(source: Mapping[str, str]) -> str:
     if rules and source.get("AOS_TESTING") != "1":
         raise SettingsError("AOS_FAULTS is set outside of a test", fix="unset it, or set AOS_TESTING=1 as well")
     return rules
+
+
+def _volatile(written: str) -> tuple[str, ...]:
+    fields = tuple(part.strip() for part in written.split(",") if part.strip())
+    try:
+        without_volatile(None, fields)
+    except BadOption as malformed:
+        raise SettingsError(f"AOS_VOLATILE: {malformed.message}", fix=malformed.fix) from None
+    return fields
+
+
+def _whole(source: Mapping[str, str], name: str, default: int) -> int:
+    value = _number(source, name, default)
+    if value != int(value):
+        raise SettingsError(f"AOS_{name.upper()}={value:g} is not a whole number", fix=f"the default is {default}")
+    return int(value)
 
 
 def _number(source: Mapping[str, str], name: str, default: float) -> float:

@@ -6,7 +6,7 @@ cannot change before it writes, and nothing needs a row lock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, func, insert, select, update
@@ -28,7 +28,7 @@ def claim(connection: Connection, values: Mapping[str, Any]) -> Row:
         .order_by(attempts.c.attempt)
     ).mappings().all()  # fmt: skip
     holder = tried[-1] if tried else None
-    losses = sum(row["state"] == "lost" for row in tried)
+    losses = sum(row["state"] == "lost" for row in tried) + (holder is not None and holder["state"] == "running")
     word = _verdict(connection, values, run, holder, losses)
     granted = None
     if word in ("granted", "poisoned") and holder is not None and holder["state"] == "running":
@@ -51,7 +51,7 @@ def claim(connection: Connection, values: Mapping[str, Any]) -> Row:
             .values(status="running", started_at=now, updated_at=now)
         )
     answer: dict[str, Any] = {
-        **(run or {}),
+        **(run or {"status": None}),
         "word": word,
         "now": now,
         "latest": holder["attempt"] if holder else None,
@@ -77,6 +77,8 @@ def _verdict(
     now = values["now"]
     if run is None or run["status"] not in values["live"]:
         return "not_live"
+    if run["format"] != values["format"]:
+        return "unreadable"
     if connection.execute(
         select(checkpoints.c.attempt).where(
             checkpoints.c.run_id == values["run_id"], checkpoints.c.address == values["address"]
@@ -88,7 +90,6 @@ def _verdict(
             return "mine"
         if holder["stopped_at"] is None and (holder["heartbeat_at"] or 0) > now - values["ttl_s"]:
             return "busy"
-        losses += 1
     if holder is not None and holder["state"] in ("retry", "deferred") and holder["due_at"] > now:
         return "not_due"
     return "poisoned" if losses >= values["most_losses"] else "granted"
@@ -164,8 +165,8 @@ def settle(connection: Connection, values: Mapping[str, Any]) -> Row | None:
 def fail(connection: Connection, values: Mapping[str, Any]) -> Row | None:
     """The run's row if this failure decided it, else None."""
     now = values["now"]
-    held = _end_attempt(connection, values, state="failed", error=values["error"])
-    if not held and not values["poisoned"]:
+    held = ("running", "lost") if values["poisoned"] else ("running",)
+    if not _end_attempt(connection, values, held=held, state="failed", error=values["error"]):
         return None
     changed = connection.execute(
         update(runs)
@@ -180,10 +181,12 @@ def fail(connection: Connection, values: Mapping[str, Any]) -> Row | None:
     return connection.execute(select(runs).where(runs.c.id == values["run_id"])).mappings().one()
 
 
-def _end_attempt(connection: Connection, values: Mapping[str, Any], **changes: Any) -> bool:
+def _end_attempt(
+    connection: Connection, values: Mapping[str, Any], *, held: Sequence[str] = ("running",), **changes: Any
+) -> bool:
     ended = connection.execute(
         update(attempts)
-        .where(_is_attempt(values["run_id"], values["address"], values["attempt"]), attempts.c.state == "running")
+        .where(_is_attempt(values["run_id"], values["address"], values["attempt"]), attempts.c.state.in_(held))
         .values(finished_at=values["now"], **changes)
     )
     return bool(ended.rowcount)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from celery import Celery, Task
 from celery._state import _task_stack
 from celery.app.task import Context
 from celery.exceptions import Ignore, MaxRetriesExceededError, NotRegistered, Retry
 from celery.utils.functional import arity_greater
-from celery.utils.time import maybe_iso8601
+from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from aos_workflow import context as step_context
 from aos_workflow import lifecycle, wiring
@@ -117,15 +117,15 @@ class WorkflowTask(Task):  # type: ignore[misc]
     def _delay_s(self, eta: Any, countdown: float | None) -> float | None:
         if eta is not None:
             when = maybe_iso8601(eta)
-            return max(0.0, when.timestamp() - SystemClock().now()) if when else 0.0
+            return max(0.0, maybe_make_aware(when).timestamp() - SystemClock().now()) if when else 0.0
         if getattr(self, "retry_backoff", False) and getattr(self, "retry_jitter", True):
             return None  # Celery drew the jitter from unseeded chance; the engine draws its own
         return self.default_retry_delay if countdown is None else countdown
 
-    def replace(self, sig: Any) -> NoReturn:
+    def replace(self, sig: Any) -> Any:
         """As Celery's; inside a step the sub-plan is committed with the checkpoint."""
         if step_context.current.get() is None:
-            super().replace(sig)
+            return super().replace(sig)
         raise StepReplace(sig)
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
@@ -157,6 +157,7 @@ def serve(task: WorkflowTask, message: Message) -> None:
     fault("received", message.address)
     chain = task.request.chain or []
     try:
+        runtime.require_shared_store()
         answer = runtime.executor.execute(message, CeleryTasks(task._get_app()))
     except AosError as error:
         log.warning("step %s of run %s is left to the sweep: %s", message.address, message.run_id, error)

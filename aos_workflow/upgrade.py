@@ -16,6 +16,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, func, inspect, select
+from sqlalchemy.exc import OperationalError
 
 from aos_workflow.clock import monotonic_s
 from aos_workflow.database import in_our_words, open_database
@@ -31,6 +32,7 @@ LOCK_KEY = int.from_bytes(b"aos_work", "big")
 #: How often the lock is asked for, and how long in all, seconds.
 POLL_S = 0.1
 WAIT_S = 300.0
+FILE_WAIT_S = 30.0
 #: How long a migration waits for a table that is in use. Everybody else waits behind it meanwhile.
 TABLE_WAIT_S = 10
 
@@ -42,7 +44,7 @@ def upgrade(database: Engine | str, *, revision: str = "head", wait_s: float = W
 
     Does nothing if there are none. What fails leaves the database at the last migration that was whole.
     Raises SchemaMismatch if the database is newer than this code, or its tables are not ours, and
-    StoreUnavailable if another upgrade is still at work after ``wait_s``.
+    StoreUnavailable if another upgrade is still at work after ``wait_s`` (SQLite: 30 s, as for any writer).
     """
     if revision not in ("head", REVISION):
         _require_known(revision)
@@ -131,13 +133,29 @@ def _migrate(connection: Connection, revision: str) -> None:
 @contextmanager
 def _engine(database: Engine | str) -> Iterator[Engine]:
     if isinstance(database, Engine):
+        _open_file(database)
         yield database
         return
     engine = open_database(database, application_name="aos upgrade")
     try:
+        _open_file(engine)
         yield engine
     finally:
         engine.dispose()
+
+
+def _open_file(engine: Engine) -> None:
+    """Wait for an SQLite file that another process is just making: SQLite does not wait here by itself."""
+    deadline_s = monotonic_s() + FILE_WAIT_S
+    while engine.dialect.name == "sqlite":
+        try:
+            engine.connect().close()  # stays in the pool
+            return
+        except OperationalError as error:
+            # Of two that put a new file into WAL mode at once, one is told so whatever its busy_timeout.
+            if "locked" not in str(error.orig) or monotonic_s() > deadline_s:
+                raise
+            time.sleep(POLL_S)
 
 
 @contextmanager
@@ -151,8 +169,10 @@ def _one_at_a_time(engine: Engine, wait_s: float) -> Iterator[Connection]:
         guard.detach()  # closed, not pooled: the end of its session releases the lock, whatever happened
         _lock(guard, wait_s)
         with engine.connect() as connection:
-            connection.detach()  # nor does its lock_timeout outlive it
-            yield connection
+            try:
+                yield connection
+            finally:
+                connection.invalidate()  # nor does its lock_timeout outlive it
 
 
 def _lock(guard: Connection, wait_s: float) -> None:

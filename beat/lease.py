@@ -19,7 +19,6 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 
 from aos_workflow.database import in_our_words
-from aos_workflow.errors import StoreError
 from aos_workflow.fleet import Fleet, this_host
 from aos_workflow.membership import Membership, is_running
 
@@ -140,9 +139,7 @@ class FleetLease:
             yield connection, self._store.now(connection)
 
     def release(self) -> None:
-        with suppress(StoreError):
-            self._member.leave()
-            self._member.join()  # as the youngest
+        """Seniority cannot be handed over: the leader goes on trying."""
 
     def close(self) -> None:
         """There is nothing to close; leaving the fleet gives up the lead."""

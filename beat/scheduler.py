@@ -115,8 +115,8 @@ class LeaseScheduler(Scheduler):  # type: ignore[misc]
         wait_s = min(self.max_interval, LOOK_EVERY_S)
         may_send = True
         for name, entry in self.schedule.items():
-            slots = self._slots_of(entry)
             try:
+                slots = self._slots_of(entry)
                 newest, following = slots.newest(now), slots.following(now)
             except Exception as error:
                 self._report_broken(name, error)

@@ -1,8 +1,8 @@
 -- Claim one step: one round trip, no fsync (losing a claim only repeats it).
 --
 -- The verdict is taken on one snapshot; the two writes defend it:
--- burying the last holder waits for the row lock its own commit would take, and the
--- new attempt's primary key lets only one of several claimants in.
+-- burying the last holder waits for the row lock its own commit would take and finds
+-- nobody if that came first; the new attempt's primary key lets one of several claimants in.
 WITH quiet AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true) AS setting,
            extract(epoch FROM clock_timestamp())::float8 AS now
@@ -26,6 +26,7 @@ holder AS MATERIALIZED (
 verdict AS MATERIALIZED (
     SELECT CASE
         WHEN run.status IS NULL OR NOT run.status = ANY (%(live)s) THEN 'not_live'
+        WHEN run.format <> %(format)s THEN 'unreadable'
         WHEN EXISTS (SELECT 1 FROM checkpoints WHERE run_id = %(run_id)s AND address = %(address)s) THEN 'committed'
         WHEN holder.state = 'running' AND holder.token = %(token)s THEN 'mine'
         WHEN holder.state = 'running' AND holder.alive THEN 'busy'
@@ -40,11 +41,13 @@ buried AS (
     FROM quiet, verdict, holder
     WHERE verdict.word IN ('granted', 'poisoned') AND holder.state = 'running'
       AND a.run_id = %(run_id)s AND a.address = %(address)s AND a.attempt = holder.attempt AND a.state = 'running'
+    RETURNING a.attempt
 ),
 granted AS (
     INSERT INTO attempts (run_id, address, attempt, state, token, worker_id, pid, started_at)
     SELECT %(run_id)s, %(address)s, coalesce(tally.latest, 0) + 1, 'running', %(token)s, %(worker_id)s, %(pid)s, quiet.now
-    FROM quiet, tally, verdict WHERE verdict.word = 'granted'
+    FROM quiet CROSS JOIN tally CROSS JOIN verdict LEFT JOIN holder ON true
+    WHERE verdict.word = 'granted' AND (holder.state IS DISTINCT FROM 'running' OR EXISTS (SELECT FROM buried))
     ON CONFLICT DO NOTHING
     RETURNING attempt
 ),
@@ -52,7 +55,8 @@ begun AS (
     UPDATE runs SET status = 'running', started_at = quiet.now, updated_at = quiet.now
     FROM quiet, granted WHERE id = %(run_id)s AND status = 'enqueued'
 )
-SELECT verdict.word, quiet.now, tally.latest, tally.losses, tally.retries,
+SELECT verdict.word, quiet.now, tally.latest, tally.retries,
+       tally.losses + (coalesce(holder.state, '') = 'running')::int AS losses,
        granted.attempt, holder.worker_id AS holder_id, holder.host AS holder_host, holder.pid AS holder_pid,
        holder.due_at,
        run.id, run.workflow, run.status, run.plan_digest, run.inputs_digest, run.seed, run.logical_time,

@@ -3,8 +3,7 @@ WITH moment AS MATERIALIZED (
     SELECT extract(epoch FROM clock_timestamp())::float8 AS now
 ),
 fence AS (
-    UPDATE attempts SET state = CASE WHEN state = 'running' THEN 'failed' ELSE state END,
-                        finished_at = coalesce(finished_at, moment.now), error = %(error)s
+    UPDATE attempts SET state = 'failed', finished_at = coalesce(finished_at, moment.now), error = %(error)s
     FROM moment
     WHERE run_id = %(run_id)s AND address = %(address)s AND attempt = %(attempt)s
       AND (state = 'running' OR %(poisoned)s AND state = 'lost')

@@ -92,7 +92,9 @@ def violations(history: History, rule: Rule) -> list[Violation]:
     splices, checkpoints = history.of_run("splices"), history.of_run("checkpoints")
     known = {run["id"]: run for run in history.rows["runs"]}
     found = [Violation(1, id, "", "was accepted and is not there") for id in rule.accepted if id not in known]
-    found += [Violation(6, "", "", f"plan {digest} has another text") for digest, body in plans.items() if sha(body) != digest]
+    found += [
+        Violation(6, "", "", f"plan {digest} has another text") for digest, body in plans.items() if sha(body) != digest
+    ]
     for id, run in known.items():
         shape = shape_of(run, splices[id], plans)
         found += _of_run(run, shape, checkpoints[id])
@@ -245,7 +247,7 @@ def _workflow_hash(run: Row, digests: Mapping[str, str]) -> str:
 
 
 def _plan_order(address: str) -> list[tuple[int, str]]:
-    """"3.score/1.child" sorts right after "3.score", "10.x" after "9.x"."""
+    """ "3.score/1.child" sorts right after "3.score", "10.x" after "9.x"."""
     parts = (part.partition(".") for part in address.split("/"))
     return [(int(ordinal), name) if ordinal.isdigit() else (0, ordinal + dot + name) for ordinal, dot, name in parts]
 

@@ -150,3 +150,6 @@ victims: dict[str, Any] = {}
 for _case in CASES:
     _function, _options = _VICTIMS[_case.shape]
     victims[_case.name] = _step(_function, _case.name, **_options)
+
+#: Steps that fall asleep before they commit, in a process that others take for dead meanwhile.
+SLEEPERS = {"sleeper": _step(_work, "sleeper"), "session_sleeper": _step(_pay, "session_sleeper")}

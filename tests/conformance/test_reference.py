@@ -47,6 +47,7 @@ def outcomes() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.worker
 @pytest.mark.services
+@pytest.mark.timeout(240)
 @pytest.mark.xdist_group("plain-celery-worker")
 @pytest.mark.parametrize("name", [name for name in SHAPES if name not in HANGING])
 def test_a_plain_celery_worker_agrees_unless_documented(name: str, outcomes: dict[str, dict[str, Any]]) -> None:

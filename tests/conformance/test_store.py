@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from aos_workflow.schema import REVISION, VERSION_TABLE, metadata
 from tests.conformance.store_cases import HOST, Bench, LossyProxy, at_once, failure, fan, guarded, line
 
 #: Threads of a race, and how often it is run.
-RACERS, RACES = 20, 5
+RACERS, RACES = 20, 3
 
 own_rows = Table("own_rows", MetaData(), Column("n", Integer, primary_key=True))
 """A table of the user's, for steps that write rows of their own."""
@@ -284,7 +285,7 @@ def test_of_racing_claims_exactly_one_is_granted(bench: Bench) -> None:
     workers = [bench.worker() for _ in range(RACERS)]
     for _ in range(RACES):
         run_id = bench.run(line(1))
-        claims = at_once([lambda w=worker: bench.claim(run_id, worker=w) for worker in workers])
+        claims = at_once([partial(bench.claim, run_id, worker=worker) for worker in workers])
         assert sum(isinstance(claim, Granted) for claim in claims) == 1
         assert sum(isinstance(claim, Busy) for claim in claims) == RACERS - 1
         assert bench.states(run_id) == ["running"]
@@ -296,7 +297,7 @@ def test_of_racing_take_overs_exactly_one_is_granted(bench: Bench) -> None:
     for _ in range(RACES):
         run_id = bench.run(line(1))
         bench.granted(run_id, worker="w-forgotten")
-        claims = at_once([lambda w=worker: bench.claim(run_id, worker=w) for worker in workers])
+        claims = at_once([partial(bench.claim, run_id, worker=worker) for worker in workers])
         assert sum(isinstance(claim, Granted) for claim in claims) == 1
         assert bench.states(run_id) == ["lost", "running"]
 
@@ -347,16 +348,16 @@ def test_a_take_over_that_races_a_commit_leaves_one_owner(bench: Bench) -> None:
         bench.fall_silent(sleeper)
         answer, claim = at_once(
             [
-                lambda id=run_id: bench.store.commit(bench.commit_of(id, plan)),
-                lambda id=run_id, w=successor: bench.claim(id, worker=w),
+                partial(bench.store.commit, bench.commit_of(run_id, plan)),
+                partial(bench.claim, run_id, worker=successor),
             ]
         )
         if isinstance(answer, Committed):
-            assert not isinstance(claim, Granted) or bench.addresses(run_id) == []
-            assert isinstance(claim, AlreadyCommitted | NotLive | Busy)
+            assert isinstance(claim, AlreadyCommitted | Busy)
+            assert bench.states(run_id) == ["committed"]
         else:
             assert isinstance(claim, Granted)
-            assert bench.addresses(run_id) == []
+            assert bench.states(run_id) == ["lost", "running"]
 
 
 # --- commit ---------------------------------------------------------------------------------------------------
@@ -465,21 +466,18 @@ def test_a_commit_that_is_repeated_answers_as_winner(bench: Bench) -> None:
     assert bench.addresses(run_id) == ["1.t"]
 
 
-@pytest.mark.parametrize("width", [RACERS])
-def test_of_racing_siblings_exactly_one_sees_that_it_was_the_last(bench: Bench, width: int) -> None:
+def test_of_racing_siblings_exactly_one_sees_that_it_was_the_last(bench: Bench) -> None:
     """The lock on the run's row makes its history serial, so each address is released by exactly one commit."""
-    plan = fan(width)
-    siblings = plan.steps[0].address, *(step.address for step in plan.steps[1:-1])
+    plan = fan(RACERS)
+    siblings = [step.address for step in plan.steps[:-1]]
     for _ in range(RACES):
         run_id, worker = bench.run(plan), bench.worker()
         for address in siblings:
             bench.granted(run_id, address, worker=worker)
-        answers = at_once(
-            [lambda a=address, id=run_id: bench.store.commit(bench.commit_of(id, plan, a)) for address in siblings]
-        )
+        answers = at_once([partial(bench.store.commit, bench.commit_of(run_id, plan, address)) for address in siblings])
         masks = [answer.done for answer in answers if isinstance(answer, Committed)]
         released = [plan.released(mask, address) for mask, address in zip(masks, siblings, strict=True)]
-        assert sorted(mask.bit_count() for mask in masks) == list(range(1, width + 1))
+        assert sorted(mask.bit_count() for mask in masks) == list(range(1, RACERS + 1))
         assert [addresses for addresses in released if addresses] == [(plan.steps[-1].address,)]
 
 
@@ -528,13 +526,11 @@ def test_racing_splices_get_places_of_their_own(bench: Bench) -> None:
         run_id, worker = bench.run(plan), bench.worker()
         for address in siblings:
             bench.granted(run_id, address, worker=worker)
-        subs = {address: line(number + 1, task="sub") for number, address in enumerate(siblings)}
-        at_once(
-            [
-                lambda a=address, id=run_id: bench.store.commit(bench.commit_of(id, plan, a, splice=sub_plan(subs[a])))
-                for address in siblings
-            ]
-        )
+        commits = [
+            bench.commit_of(run_id, plan, address, splice=sub_plan(line(number, task="sub")))
+            for number, address in enumerate(siblings, 1)
+        ]
+        at_once([partial(bench.store.commit, commit) for commit in commits])
         run = bench.store.run(run_id)
         effective = CheckpointStore(bench.engine).effective_plan(run_id, plan.digest, run.splices)
         assert (run.size, run.splices) == (len(effective.steps), 6)
@@ -701,7 +697,7 @@ def test_of_racing_requests_with_one_key_one_run_comes(bench: Bench) -> None:
     """All get the same id."""
     for _ in range(RACES):
         key, before = new_token(), bench.row_counts()["runs"]
-        ids = at_once([lambda k=key: bench.run(line(2), idempotency_key=k)] * RACERS)
+        ids = at_once([partial(bench.run, line(2), idempotency_key=key)] * RACERS)
         assert len(set(ids)) == 1
         assert bench.row_counts()["runs"] == before + 1
 
@@ -774,13 +770,13 @@ def test_the_first_failure_decides(bench: Bench) -> None:
 
 def test_of_racing_failures_exactly_one_decides(bench: Bench) -> None:
     """So handlers are published once."""
-    plan = fan(RACERS)
+    plan = fan(6)
     siblings = [step.address for step in plan.steps[:-1]]
     for _ in range(RACES):
         run_id, worker = bench.run(plan), bench.worker()
         for address in siblings:
             bench.granted(run_id, address, worker=worker)
-        answers = at_once([lambda a=address, id=run_id: bench.failed(id, address=a) for address in siblings])
+        answers = at_once([partial(bench.failed, run_id, address=address) for address in siblings])
         assert sum(answer is not None for answer in answers) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,9 +16,9 @@ from hypothesis import strategies as st
 from beat.slots import LATE_S, CatchUp, Fire, Forgo, Marks, Slots, decide
 
 NOW = datetime(2026, 11, 23, 17, 58, 37, 250_000, tzinfo=UTC).timestamp()
-MOMENTS = st.floats(
-    datetime(2000, 1, 1, tzinfo=UTC).timestamp(), datetime(2040, 1, 1, tzinfo=UTC).timestamp()
-).map(lambda moment: round(moment, 6))
+MOMENTS = st.floats(datetime(2000, 1, 1, tzinfo=UTC).timestamp(), datetime(2040, 1, 1, tzinfo=UTC).timestamp()).map(
+    lambda moment: round(moment, 6)
+)
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Asia/Kathmandu")
 
 
@@ -47,7 +48,7 @@ def test_an_intervals_slots_are_its_multiples_since_the_epoch(now: float, interv
     assert round((following - newest) * 1e6) == interval_us
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(
     now=MOMENTS,
     zone=st.sampled_from(ZONES),
@@ -84,15 +85,15 @@ def test_a_crontab_fires_at_its_local_time() -> None:
 
 
 @pytest.mark.parametrize("zone", ZONES)
-@pytest.mark.parametrize("year", [2026, 2027])
-def test_a_daily_job_is_daily_when_the_clocks_change(zone: str, year: int) -> None:
+@pytest.mark.parametrize("season", ["2026-03-01", "2026-09-20"])
+def test_a_daily_job_is_daily_when_the_clocks_change(zone: str, season: str) -> None:
     """A crontab for 02:30 has one slot on every local day, also where that time is missing or comes twice."""
     slots = cron(zone, hour=2, minute=30)
-    moment, days = at(f"{year}-01-01T12:00:00+00:00"), []
-    for _ in range(365):
+    moment, days = at(f"{season}T12:00:00+00:00"), []
+    for _ in range(50):
         moment = slots.following(moment)
         days.append(datetime.fromtimestamp(moment, ZoneInfo(zone)).date())
-    assert all(later - earlier == timedelta(days=1) for earlier, later in zip(days, days[1:], strict=False))
+    assert all(later - earlier == timedelta(days=1) for earlier, later in pairwise(days))
 
 
 def test_the_rarest_crontab_is_found() -> None:
@@ -135,9 +136,7 @@ SKIP, ONE = CatchUp.SKIP, CatchUp.ONE
 def test_a_slot_is_fired_in_time_and_missed_when_late(catch_up: CatchUp, late_s: float, fires: bool) -> None:
     """A new slot is fired within the grace; later only if the entry catches up."""
     slot = 1_000_000.0
-    answer = decide(
-        Marks(taken=0.0, sent=0.0), slot, now=slot + late_s, catch_up=catch_up, late_s=LATE_S
-    )
+    answer = decide(Marks(taken=0.0, sent=0.0), slot, now=slot + late_s, catch_up=catch_up, late_s=LATE_S)
     assert isinstance(answer, Fire if fires or catch_up is ONE else Forgo)
     assert answer.slot == slot
 
@@ -145,9 +144,9 @@ def test_a_slot_is_fired_in_time_and_missed_when_late(catch_up: CatchUp, late_s:
 def test_a_slot_that_could_not_be_sent_stays_due() -> None:
     """The beat that tried in time goes on trying, whatever the entry does about missed slots."""
     marks = Marks(taken=0.0, sent=0.0)
-    assert decide(
-        marks, 100.0, now=100.0 + 9 * LATE_S, catch_up=SKIP, late_s=LATE_S, is_attended=True
-    ) == Fire(slot=100.0)
+    assert decide(marks, 100.0, now=100.0 + 9 * LATE_S, catch_up=SKIP, late_s=LATE_S, is_attended=True) == Fire(
+        slot=100.0
+    )
 
 
 @pytest.mark.parametrize("catch_up", list(CatchUp))
@@ -170,11 +169,12 @@ def test_a_slot_in_doubt_is_sent_again_only_to_catch_up() -> None:
 
 
 @given(
-    missed=st.integers(1, 50), every_s=st.integers(60, 10_000), into_s=st.integers(0, 59), catch_up=st.sampled_from(CatchUp)
-)  # fmt: skip
-def test_downtime_never_fires_more_than_one(
-    missed: int, every_s: int, into_s: int, catch_up: CatchUp
-) -> None:
+    missed=st.integers(1, 50),
+    every_s=st.integers(60, 10_000),
+    into_s=st.integers(0, 59),
+    catch_up=st.sampled_from(CatchUp),
+)
+def test_downtime_never_fires_more_than_one(missed: int, every_s: int, into_s: int, catch_up: CatchUp) -> None:
     """However many slots passed, one decision settles them all."""
     slots = every(every_s)
     last = 1_700_000_000 // every_s * every_s * 1.0

@@ -111,9 +111,9 @@ class Stage:
             AOS_REDIS_URL=self.valkey.url,
             AOS_HOME=str(self.directory / "home"),
             AOS_WORKER_TTL_S=f"{WORKER_TTL_S:g}",
+            TMPDIR=str(self.directory),  # a killed worker leaves files of its pool behind
         )
-        environment["CELERY_BROKER_URL"] = self.valkey.url  # TEMP
-        argv = ["-m", "celery", "-A", APP, "worker", "--loglevel", "INFO", "--concurrency", str(processes), "--hostname", f"demo{number}@%h"]
+        argv = ["-m", "aos_workflow.cli", "worker", "--concurrency", str(processes), "--hostname", f"demo{number}@%h"]
         log = self.directory / f"worker-{number}.log"
         worker = Child(f"worker {number}", argv, log=log, environment=environment)
         self.children.callback(worker.kill)
@@ -174,7 +174,7 @@ def _parts(database_url: str, broker_url: str, directory: Path, checkout: Path) 
     app.conf.update(broker_url=broker_url, broker_read_url=broker_url, broker_write_url=broker_url)
     if (app.conf.broker_read_url, app.conf.broker_write_url) != (broker_url, broker_url):
         raise DemoFailed(
-            "CELERY_BROKER_READ_URL or CELERY_BROKER_WRITE_URL is set, and Celery lets it override the demo's own broker",
+            "CELERY_BROKER_READ_URL or CELERY_BROKER_WRITE_URL is set, which Celery prefers to the demo's own broker",
             fix="unset it for the demo",
         )
     return parts

@@ -6,15 +6,15 @@ Without a terminal a bar is a line per quarter, so that a log stays readable.
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO
 
-from aos_workflow.cli.demo_claims import Claim
+from aos_workflow.cli.demo.claims import Claim
 from aos_workflow.clock import monotonic_s
 
 INDENT = " " * 9
 EXCERPT_LINES = 20
+SHOWN = 12  # steps that break a claim
 
 
 class Narrator:
@@ -39,11 +39,12 @@ class Narrator:
     def line(self, text: str, style: str | None = None) -> None:
         self._console.print(f"{INDENT}{text}".rstrip(), style=style)
 
-    def claim(self, claim: Claim) -> None:
-        """A claim with its verdict, and what breaks it if something does."""
-        self.line(f"{'✓' if claim.holds else '✗'} {claim.text}", style="green" if claim.holds else "bold red")
-        if not claim.holds:
-            self.line(f"  not so: {', '.join(claim.broken_by[:12])}", style="red")
+    def claims(self, claims: Iterable[Claim]) -> None:
+        """Claims with their verdicts, and what breaks those that something breaks."""
+        for claim in claims:
+            self.line(f"{'✓' if claim.holds else '✗'} {claim.text}", "green" if claim.holds else "bold red")
+            if not claim.holds:
+                self.line(f"  not so: {', '.join(claim.broken_by[:SHOWN])}", "red")
 
     def excerpt(self, text: str) -> None:
         """The first lines of a text."""
@@ -55,12 +56,19 @@ class Narrator:
 
     def table(self, rows: Sequence[tuple[str, str]]) -> None:
         """Names and values, side by side."""
+        self._console.print()
+        if not self._console.is_terminal:
+            width = max(len(name) for name, _ in rows)
+            for name, value in rows:
+                self.line(f"{name:<{width}}  {value}")
+            return
         from rich.table import Table
 
         table = Table(show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
         for name, value in rows:
             table.add_row(name, value)
-        self._console.print()
         self._console.print(table, soft_wrap=False)
 
     @contextlib.contextmanager
@@ -86,8 +94,3 @@ class Narrator:
                 self.line(f"{what}: {count} of {total}")
 
         return show
-
-
-def standard_stream(*, as_json: bool) -> TextIO:
-    """Where to talk: stdout, unless that belongs to the JSON document."""
-    return sys.stderr if as_json else sys.stdout

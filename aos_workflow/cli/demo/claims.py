@@ -12,9 +12,8 @@ from aos_workflow.records import Attempt, Checkpoint, Run, RunResult, RunStatus
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """A run as the database shows it at one moment; ``at`` is the database's time, seconds since the epoch."""
+    """A run as the database shows it at one moment."""
 
-    at: float
     run: Run
     attempts: tuple[Attempt, ...]
     checkpoints: tuple[Checkpoint, ...]
