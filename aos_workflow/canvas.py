@@ -20,7 +20,7 @@ and workers for nested groups.) The rules that are easy to get wrong:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from celery import Celery, current_app
@@ -54,7 +54,7 @@ def compile_canvas(canvas: Any, *, takes_input: bool = False, app: Celery | None
     With ``takes_input`` the first steps receive the run's inputs as their first argument,
     as ``canvas.apply_async((inputs,))`` would give it to them.
 
-    Raises UnsupportedCanvas, UnknownTask, BadArguments, NotCanonical or PayloadTooLarge, naming the node.
+    Raises UnsupportedCanvas, UnknownTask, BadArguments, BadOption, NotCanonical or PayloadTooLarge, naming the node.
     """
     compiler = _Compiler(app or app_of(canvas))
     flow = compiler.walk(canvas, _Flow(feed=INPUT, after=()) if takes_input else None, _Setting())
@@ -155,7 +155,10 @@ class _Compiler:
             )
         header = node.tasks if isinstance(node.tasks, group) else group(list(node.tasks or ()), app=self.app)
         args = (*setting.args, *node.args)
-        flow = self._group(header, incoming, setting.inside(node, options=_merged(setting, node), args=args))
+        around = setting.inside(node, options=_merged(setting, node), args=args)
+        # A chord's error callbacks are kept on its body; they are for its header, too.
+        of_body = maybe_list(self._signature(node.body).options.get("link_error")) or ()
+        flow = self._group(header, incoming, replace(around, on_error=(*of_body, *around.on_error)))
         if flow is None or (not flow.feed and not flow.after):
             flow = _nothing_after(incoming)
         outgoing = self.walk(node.body, flow, setting.inside(node, options=None))

@@ -175,7 +175,8 @@ class WorkflowEngine:
         run: Run = self.store.run(run_id)
         if run.status.is_live:
             plan = self.store.effective_plan(run.id, run.plan_digest, run.splices)
-            self._parts.dispatch(self._parts.app()).publish(Progress.of(run, plan, plan.ready(run.done)))
+            released = recovery.open_addresses(run, plan)
+            self._parts.dispatch(self._parts.app()).publish(Progress.of(run, plan, released))
 
     def sweep(self, app: Any = None) -> int:
         """Publish what crashes left behind and what is due; returns how many steps were published."""

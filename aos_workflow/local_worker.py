@@ -4,8 +4,8 @@ For ``aos dev --inline``: nothing but Python and a SQLite file. The same tasks, 
 in a worker of its own; only the pool is threads, so a step that ends the process ends everything, and Celery's
 own time limits do not hold (``timeout_s`` of a step does).
 
-What another process publishes never arrives here, because the broker is in memory: ``runs stored elsewhere``
-are found in the database by whoever calls ``WorkflowEngine.nudge``, and by the sweep.
+What another process publishes never arrives here, because the broker is in memory. Its runs are
+found in the database, by whoever calls ``WorkflowEngine.nudge``, or later by the sweep.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import threading
 from typing import Any
 
 from celery import Celery, beat, signals
+from celery.app import trace
 from celery.worker import WorkController
 
 log = logging.getLogger("aos_workflow.worker")
 
+HOSTNAME = "inline@localhost"
 #: How long a start or an orderly end may take, seconds.
 PATIENCE_S = 15.0
 #: kombu looks once a second into a queue in memory unless told otherwise; a step would take a second.
@@ -43,9 +45,12 @@ class LocalWorker:
     def __init__(self, app: Celery, *, concurrency: int) -> None:
         self._app = app
         self._is_ready = threading.Event()
+        # As celery's own program does: threads of the pool begin without a current app, and would find the
+        # tasks of Celery's default app, where a @shared_task is no step.
+        trace.setup_worker_optimizations(app, HOSTNAME)
         self._controller = WorkController(
             app=app,
-            hostname="inline@localhost",
+            hostname=HOSTNAME,
             pool_cls="threads",
             concurrency=concurrency,
             loglevel="WARNING",

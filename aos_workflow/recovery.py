@@ -61,7 +61,7 @@ def decide(
 
     A step without an attempt, or whose worker died, may have lost its message: it is published
     when the run's last news is older than the grace, which doubles with every fruitless nudge
-    (3, 6, 12 ... 60 seconds) while the broker still has messages waiting.
+    (15, 30, 60 seconds) while the broker still has messages waiting.
     """
     nudges = min(nudges, 32)  # a queue may lack its workers for days
     grace_s = QUIET_GRACE_S if broker_is_empty else min(LONGEST_GRACE_S, BUSY_GRACE_S * 2.0**nudges)

@@ -64,8 +64,6 @@ def with_context(function: Callable[..., Any], options: Mapping[str, Any]) -> Ca
 
 
 def _check_celery_options(function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    from celery.app.task import Task
-
     known = {*dir(Task), "base", "bind", "filter", "retry_kwargs", "retry_backoff", "retry_backoff_max", "retry_jitter",
              "autoretry_for", "dont_autoretry_for", "queue", "exchange", "routing_key", "pydantic",
              "pydantic_strict", "pydantic_context", "pydantic_dump_kwargs"}  # fmt: skip

@@ -44,14 +44,14 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Text | str]]) -> None:
-    """Columns without lines. A column whose name ends in ``>`` is aligned to the right."""
-    from rich import box
+    """Columns without lines, the first never folded. One whose name ends in ``>`` is aligned to the right."""
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, header_style="bold")
-    for column in columns:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, column in enumerate(columns):
         is_right = column.endswith(">")
-        table.add_column(column.removesuffix(">"), justify="right" if is_right else "left", overflow="fold")
+        name, justify = column.removesuffix(">"), "right" if is_right else "left"
+        table.add_column(name, justify=justify, no_wrap=number == 0, overflow="fold")
     for row in rows:
         table.add_row(*row)
     _print(table)

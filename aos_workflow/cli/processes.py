@@ -57,18 +57,18 @@ def beat(app: str, options: tuple[str, ...]) -> None:
     _become(beat_command(settings, rest), process_environment(settings))
 
 
-def worker_command(settings: Settings, options: Sequence[str] = ()) -> list[str]:
+def worker_command(settings: Settings, options: Sequence[str] = (), *, quiet: bool = False) -> list[str]:
     """What runs a worker for AOS_APP; of an option that is given twice Celery takes the last."""
-    return [*_celery(settings), "worker", *WORKER_DEFAULTS, *options]
+    return [*_celery(settings, quiet), "worker", *WORKER_DEFAULTS, *options]
 
 
-def beat_command(settings: Settings, options: Sequence[str] = ()) -> list[str]:
+def beat_command(settings: Settings, options: Sequence[str] = (), *, quiet: bool = False) -> list[str]:
     """What runs a beat. Where ``beat/`` is not, it is Celery's own, which must be alone and keeps a file."""
     if _is_ours("beat", "scheduler.py"):
         keeping = ["--scheduler", LEASE_SCHEDULER]
     else:
         keeping = ["--schedule", str(home_folder(settings) / "celerybeat-schedule")]
-    return [*_celery(settings), "beat", *BEAT_DEFAULTS, *keeping, *options]
+    return [*_celery(settings, quiet), "beat", *BEAT_DEFAULTS, *keeping, *options]
 
 
 def process_environment(settings: Settings) -> dict[str, str]:
@@ -118,9 +118,9 @@ def _metrics_folder(settings: Settings) -> Path:
     return folder
 
 
-def _celery(settings: Settings) -> list[str]:
+def _celery(settings: Settings, quiet: bool) -> list[str]:
     app = SERVING_APP if _is_ours("workers", "app.py") else settings.app
-    return [sys.executable, "-m", "celery", "-A", app]
+    return [sys.executable, "-m", "celery", *(["--quiet"] if quiet else []), "-A", app]
 
 
 def _is_ours(package: str, module: str) -> bool:

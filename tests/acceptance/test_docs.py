@@ -12,9 +12,11 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
 
 from aos_workflow import errors
+from aos_workflow.cli import aos
 from aos_workflow.settings import Settings, environment_with
 from aos_workflow.upgrade import upgrade
 
@@ -92,3 +94,18 @@ def test_every_error_is_documented() -> None:
     classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AosError)]
     rows = [f"| `{kind.__name__}` | `{kind.code}` | {'yes' if kind.retryable else 'no'} |" for kind in classes]
     assert [row for row in rows if row not in page] == []
+
+
+def test_every_command_is_documented() -> None:
+    """The commands page has a row for every command there is, and for none that there is not."""
+    page = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `aos ([\w ]+)`", page, re.MULTILINE)) == set(command_names(aos))
+
+
+def command_names(group: click.Group) -> list[str]:
+    context = click.Context(group)
+    names = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        names += [f"{name} {below}" for below in command_names(command)] if isinstance(command, click.Group) else [name]
+    return names

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from celery import chain, group
 from sqlalchemy import func, select, text, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from aos_workflow import durable
 from aos_workflow.assembly import runtime_as
@@ -33,7 +33,7 @@ from aos_workflow.schema import metadata, runs
 from tests.conformance.store_cases import at_once
 from tests.integration import tasks
 from tests.integration.conftest import APP
-from tests.stack import AppEngine, Servers, Stack, WorkerProcess
+from tests.stack import AppEngine, Servers, Stack, WorkerProcess, inline_engine
 
 pytestmark = pytest.mark.services
 
@@ -236,6 +236,29 @@ def test_the_rollback_of_a_savepoint_takes_its_run_and_leaves_the_others(
         quiet_engine.store.run(dropped.id)
 
 
+def test_a_session_that_is_closed_without_a_commit_publishes_nothing(quiet_engine: AppEngine, broker: Broker) -> None:
+    """Neither then nor after the next commit of the same session."""
+    session = Session(quiet_engine.store.engine)
+    dropped = quiet_engine.enqueue("integration.ten", 1, session=session)
+    session.close()
+    kept = quiet_engine.enqueue("integration.ten", 2, session=session)
+    session.commit()
+    session.close()
+
+    assert (len(broker.of(dropped.id)), len(broker.of(kept.id))) == (0, 1)
+
+
+def test_a_scoped_session_is_the_session_it_stands_for(quiet_engine: AppEngine, broker: Broker) -> None:
+    """What web frameworks hand out is a proxy."""
+    session = scoped_session(sessionmaker(quiet_engine.store.engine))
+    run = quiet_engine.enqueue("integration.ten", 1, session=session)
+    before = broker.of(run.id)
+    session.commit()
+    session.remove()
+
+    assert (before, len(broker.of(run.id))) == ([], 1)
+
+
 def test_several_runs_of_one_session_are_all_published(quiet_engine: AppEngine, broker: Broker) -> None:
     """Single ones and many at once, in one transaction and in the next."""
     with Session(quiet_engine.store.engine) as session:
@@ -396,8 +419,6 @@ def test_a_plan_over_its_limit_is_refused(servers: Servers, quiet: Stack) -> Non
 
 def test_enqueueing_without_a_database_says_which_variable_to_set() -> None:
     """A run that only this process could see would never be performed."""
-    from tests.stack import inline_engine
-
     with pytest.raises(SettingsError, match="AOS_DATABASE_URL"):
         inline_engine(APP).enqueue("integration.ten", 1)
 

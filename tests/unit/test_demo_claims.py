@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from aos_workflow.cli.demo import demo, story
 from aos_workflow.cli.demo.claims import Aftermath, Look, aftermath, other_result, same_result
 from aos_workflow.records import Attempt, AttemptState, Checkpoint, Run, RunResult, RunStatus
 
@@ -212,3 +216,32 @@ def test_two_failures_are_not_the_same_result() -> None:
 def test_another_seed_must_give_another_hash(other: RunResult, holds: bool) -> None:
     """A hash that does not notice the seed would prove nothing."""
     assert other_result(result(), other).holds is holds
+
+
+@pytest.mark.parametrize(("other", "status"), [(result(hash="other"), 0), (result(), 1)])
+def test_a_claim_that_does_not_hold_ends_with_status_1(
+    other: RunResult, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command names the claim on stderr and fails; stdout is the document all the same."""
+    facts = concluded()
+    outcome = story.Outcome(
+        play=story.Play(rows=1_000, parts=2, seed=7),
+        facts=facts,
+        claims=(*facts.claims, *same_result(result(), result()), other_result(result(), other)),
+        interrupted=result(),
+        undisturbed=result(),
+        other_seed=other,
+        seconds={"all": 1.0},
+        directory=None,
+    )
+    monkeypatch.setattr(story, "perform", lambda *_, **__: outcome)
+    before = [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGHUP)]
+    try:
+        done = CliRunner().invoke(demo, ["--json"])
+    finally:
+        for signum, handler in zip((signal.SIGTERM, signal.SIGHUP), before, strict=True):
+            signal.signal(signum, handler)
+    assert done.exit_code == status
+    assert json.loads(done.stdout)["holds"] is (status == 0)
+    assert ("is not true here" in done.stderr) is (status == 1)
+    assert ("other_seed_other_hash" in done.stderr) is (status == 1)

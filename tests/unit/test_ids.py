@@ -35,11 +35,11 @@ def test_a_run_id_starts_with_its_time(clock: ManualClock) -> None:
 
 
 def test_run_ids_sort_by_age(clock: ManualClock) -> None:
-    """A run of a later millisecond has a greater id, as text too."""
+    """A run made milliseconds later has a greater id, as text too."""
     made = []
     for _ in range(200):
         made.append(ids.new_run_id())
-        clock.move(0.001)
+        clock.move(0.002)
     assert sorted(made) == made
 
 

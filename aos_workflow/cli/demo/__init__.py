@@ -50,7 +50,7 @@ def demo(rows: int, parts: int, seed: int, keep: bool, as_json: bool) -> None:
         print_json(outcome.as_json())
     if not outcome.holds:
         broken = ", ".join(claim.name for claim in outcome.claims if not claim.holds)
-        click.echo(f"aos: not everything that the demo claims is true: {broken}", err=True)
+        click.echo(f"aos: what the demo claims is not true here: {broken}; look closer with: aos demo --keep", err=True)
         sys.exit(1)
 
 

@@ -143,7 +143,7 @@ def _everything_is_committed(ended: Look) -> Claim:
 def _only(count: int) -> str:
     if not count:
         return "nothing was in flight, so nothing ran again"
-    return f"only the {count} step{'s' if count > 1 else ''} that had no checkpoint yet ran again"
+    return f"only what was in flight ran again: {count} step{'s' if count > 1 else ''}"
 
 
 def _by_address(attempts: Iterable[Attempt]) -> dict[str, list[Attempt]]:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from aos_workflow.assembly import Runtime, use
 from aos_workflow.cli import output
 from aos_workflow.cli.dev.ctrl_c import Wish, wish_to_stop
 from aos_workflow.cli.dev.place import Ports, folder_for, tell
 from aos_workflow.cli.dev.supervisor import Child
 from aos_workflow.cli.processes import beat_command, process_environment, worker_command
 from aos_workflow.embedded import PostgresServer, ValkeyServer, start_postgres, start_valkey
-from aos_workflow.settings import Settings
+from aos_workflow.registry import load_app
+from aos_workflow.settings import Settings, environment_with
 from aos_workflow.upgrade import upgrade
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ class Servers:
 
 def run_everything(settings: Settings, *, concurrency: int) -> None:
     """Start it all, keep it going, stop it in order: beat, worker, servers."""
+    if settings.app:
+        load_app(settings.app)  # what is wrong with it is said before anything is started
     folder = folder_for(settings)
     board = Board(output.console())
     with wish_to_stop() as wish, ExitStack() as stops:
@@ -97,7 +99,6 @@ def run_everything(settings: Settings, *, concurrency: int) -> None:
         settings = _with_servers(settings, servers, folder)
         board.line("schema", upgrade(settings.database_url))
         if settings.app:
-            use(Runtime(settings, kind="cli")).load_app()
             stops.callback(_stop, _start_children(settings, concurrency, board), wish)
         tell(folder, _variables(settings))
         while not wish.stop.wait(WATCH_EVERY_S):
@@ -123,12 +124,18 @@ def _with_servers(settings: Settings, servers: Servers, folder: Path) -> Setting
 
 
 def _start_children(settings: Settings, concurrency: int, board: Board) -> list[Child]:
-    environment = {**process_environment(settings), "AOS_HOME": str(settings.home)}
+    environment = {**process_environment(settings), "AOS_HOME": str(settings.home), **_without_root_warning()}
     commands = {
-        "worker": worker_command(settings, ["--concurrency", str(concurrency)]),
-        "beat": beat_command(settings),
+        "worker": worker_command(settings, ["--concurrency", str(concurrency)], quiet=True),
+        "beat": beat_command(settings, quiet=True),
     }
     return [Child(name, command, environment, board.line) for name, command in commands.items()]
+
+
+def _without_root_warning() -> dict[str, str]:
+    """On one's own machine it is no news that one is root."""
+    given = environment_with().get("PYTHONWARNINGS", "")
+    return {"PYTHONWARNINGS": ",".join(filter(None, [given, "ignore:You're running the worker with superuser"]))}
 
 
 def _variables(settings: Settings) -> dict[str, str]:

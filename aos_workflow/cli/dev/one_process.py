@@ -58,21 +58,21 @@ def run_in_one_process(settings: Settings, *, concurrency: int) -> None:
                     "AOS_APP": settings.app,
                 },
             )
-            known: set[str] = set()
+            known = _take_in(parts, set(), RunStatus.ENQUEUED, RunStatus.RUNNING, RunStatus.FAILING)
             while worker.is_alive and not wish.stop.wait(LOOK_EVERY_S):
-                known = _take_in(parts, known)
+                known = _take_in(parts, known, RunStatus.ENQUEUED)
         finally:
             click.echo("\nstopping")
             worker.stop()
             parts.close()
 
 
-def _take_in(parts: Runtime, known: set[str]) -> set[str]:
-    """Publish the first steps of runs that have not started and are not known yet; returns those known now."""
+def _take_in(parts: Runtime, known: set[str], *which: RunStatus) -> set[str]:
+    """Publish what runs in these states may do now, unless they are known; returns those in these states."""
     try:
         with in_our_words(), parts.store.engine.connect() as connection:
-            page = reading.runs_page(connection, status=RunStatus.ENQUEUED, limit=MOST_AT_ONCE)
-        waiting = {run.id for run in page if not run.inline}
+            pages = [reading.runs_page(connection, status=status, limit=MOST_AT_ONCE) for status in which]
+        waiting = {run.id for page in pages for run in page if not run.inline}
         for run_id in sorted(waiting - known):
             parts.engine.nudge(run_id)
     except AosError as error:
