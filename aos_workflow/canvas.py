@@ -118,7 +118,7 @@ class _Compiler:
         if not node.tasks:
             return None
         first = setting.inside(node, options=_merged(setting, node), args=(*setting.args, *node.args))
-        rest = setting.inside(node, options=setting.options)
+        rest = setting.inside(node, options=None)
         flow, is_empty = incoming, True
         for position, member in enumerate(node.tasks):
             outgoing = self.walk(member, flow, rest if position else first)

@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from aos_workflow import reading, statements_postgres, statements_sqlite
 from aos_workflow.clock import Clock, SystemClock
-from aos_workflow.database import in_our_words, is_disconnect, pool_exhausted, translated
-from aos_workflow.errors import BadOption, IdempotencyConflict, SchemaMismatch
+from aos_workflow.database import in_our_words, is_disconnect, pool_exhausted, quick, translated
+from aos_workflow.errors import BadOption, IdempotencyConflict
 from aos_workflow.faults import fault
 from aos_workflow.plan import Plan
 from aos_workflow.plan_shelf import PlanShelf
@@ -38,7 +38,7 @@ from aos_workflow.records import (
     Superseded,
 )
 from aos_workflow.rows import GRACE_S, claim_from_row, committed_from_row, failure_text, new_run_row
-from aos_workflow.schema import REVISION, checkpoints, plans, runs
+from aos_workflow.schema import checkpoints, plans, require_revision, runs
 
 
 class StepSession(Session):
@@ -64,20 +64,14 @@ class CheckpointStore:
         self.is_postgres = engine.dialect.name == "postgresql"
         self._hot: Any = statements_postgres if self.is_postgres else statements_sqlite
         self._insert: Any = postgresql.insert if self.is_postgres else sqlite.insert
-        self._quick = engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_postgres else engine
+        self._quick = quick(engine)
         self._plans = PlanShelf(self._quick)
 
     def check_schema(self) -> None:
         """Raises SchemaMismatch, which names the command to run, unless the schema is the one we speak."""
         with in_our_words(), self._quick.connect() as connection:
             found = reading.schema_revision(connection)
-        if found != REVISION:
-            raise SchemaMismatch(
-                f"the database's schema is at {found or 'nothing'}, this code speaks {REVISION}",
-                fix="run: aos db upgrade" if (found or "") < REVISION else "deploy the code that wrote it",
-                found=found,
-                wanted=REVISION,
-            )
+        require_revision(found)
 
     # --- enqueue ---------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,11 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from aos_workflow.clock import SystemClock
 from aos_workflow.errors import SchemaMismatch, SettingsError, StoreError, StoreUnavailable
+
+#: Execution option of connections that only ask: on SQLite they wait for no writer, and no writer for them.
+READS_ONLY = "aos_reads_only"
 
 
 def normalised_url(url: str) -> URL:
@@ -61,14 +66,36 @@ def open_database(url: str, *, pool_size: int = 2, overflow: int = 8, applicatio
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+        for pragma in ("busy_timeout=30000", "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}")
+        _enter_wal(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if not connection.get_execution_options().get(READS_ONLY):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def quick(engine: Engine) -> Engine:
+    """The same database for single statements: autocommit on PostgreSQL, readers that lock nothing on SQLite."""
+    if engine.dialect.name == "postgresql":
+        return engine.execution_options(isolation_level="AUTOCOMMIT")
+    return engine.execution_options(**{READS_ONLY: True})
+
+
+def _enter_wal(connection: Any) -> None:
+    """Two processes that open a new file at once may meet here; SQLite then refuses at once, without waiting."""
+    for pause_s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 0):
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if not pause_s:
+                raise
+            SystemClock().sleep(pause_s)
+        else:
+            return
 
 
 @contextmanager

@@ -99,9 +99,17 @@ class StepExecutor:
         plan = patiently(self.store.clock, lambda: self._plan_of(message), patience_s=CLAIM_PATIENCE_S)
         step = plan.step(message.address)
         options = tasks.options(step.task)
-        claim = patiently(
-            self.store.clock, lambda: self._claim(message, step, plan, options), patience_s=CLAIM_PATIENCE_S
-        )
+        token = new_token()
+        try:
+            claim = patiently(
+                self.store.clock,
+                lambda: self._claim(message, step, plan, options, token),
+                patience_s=CLAIM_PATIENCE_S,
+            )
+        except StoreUnavailable:
+            # It may have been granted and only the answer was lost: then only a new identity frees the step.
+            self._start_new_life()
+            raise
         match claim:
             case Granted():
                 fault("after_claim", message.address)
@@ -135,8 +143,8 @@ class StepExecutor:
             )
         return plan
 
-    def _claim(self, message: Message, step: Step, plan: Plan, options: StepOptions) -> Claim:
-        token, inputs = new_token(), plan.inputs_of(step)
+    def _claim(self, message: Message, step: Step, plan: Plan, options: StepOptions, token: str) -> Claim:
+        inputs = plan.inputs_of(step)
         for _ in range(3):
             claim = self.store.claim(
                 run_id=message.run_id,

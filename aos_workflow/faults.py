@@ -11,7 +11,8 @@
 
 ``AOS_FAULTS`` holds rules ``point:action[,condition...]``, joined by ``;``; a point of ``*`` means every point.
 
-    action      kill9 (this process) · kill9group (the worker with all its children) · raise · stop=SECONDS
+    action      kill9 (this process) · kill9group (the worker with all its children) · raise
+                stop (SIGSTOP, until somebody sends SIGCONT) · stop=7s (for so long)
     condition   @3 the third matching hit in this process · at=4.score, at=score this address or step name
                 once=/path/of/marker never again, in any process · p=0.02 by chance, drawn from seed=17
 
@@ -164,10 +165,9 @@ def _act(rule: Rule, where: str) -> None:
         case "kill9group":
             os.killpg(os.getpgid(0), signal.SIGKILL)
         case "stop":
-            # A stopped process cannot wake itself.
-            subprocess.Popen(
-                ["/bin/sh", "-c", f"sleep {rule.stop_s:g}; kill -CONT {os.getpid()}"], start_new_session=True
-            )
+            if rule.stop_s:  # a stopped process cannot wake itself
+                alarm = f"sleep {rule.stop_s:g}; kill -CONT {os.getpid()}"
+                subprocess.Popen(["/bin/sh", "-c", alarm], start_new_session=True)
             os.kill(os.getpid(), signal.SIGSTOP)
         case _:
             raise InjectedFault(where)

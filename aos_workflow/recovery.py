@@ -8,6 +8,7 @@ harmless: the claim lets one worker in.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,13 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, tuple
 
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.database import in_our_words
+from aos_workflow.errors import AosError, StoreUnavailable
 from aos_workflow.plan import Plan
-from aos_workflow.records import LIVE, AttemptState, Run, RunStatus
+from aos_workflow.records import FORMAT, LIVE, AttemptState, Run, RunStatus
 from aos_workflow.rows import GRACE_S, run_from_row
 from aos_workflow.schema import attempts, runs, workers
+
+log = logging.getLogger("aos_workflow.fleet")
 
 #: How many runs one transaction of the sweep looks at.
 BATCH = 200
@@ -121,7 +125,7 @@ def sweep(store: CheckpointStore, act: Callable[[Wake], None], *, broker_is_empt
 
 def _overdue(now: float) -> ColumnElement[bool]:
     live = runs.c.status.in_([status.value for status in LIVE])
-    return and_(live, runs.c.wake_at <= now, runs.c.inline.is_(False))
+    return and_(live, runs.c.wake_at <= now, runs.c.inline.is_(False), runs.c.format == FORMAT)
 
 
 def _is_any_overdue(store: CheckpointStore) -> bool:
@@ -143,8 +147,8 @@ def _take(store: CheckpointStore, *, broker_is_empty: bool) -> list[Wake]:
         if not rows:
             return []
         overdue = [run_from_row(row) for row in rows]
-        plans = {run.id: store.effective_plan(run.id, run.plan_digest, run.splices) for run in overdue}
-        holders = _holders(connection, store, overdue, plans, now)
+        plans = _plans(store, overdue)
+        holders = _holders(connection, store, [run for run in overdue if run.id in plans], plans, now)
         wakes = [
             decide(
                 run,
@@ -154,10 +158,25 @@ def _take(store: CheckpointStore, *, broker_is_empty: bool) -> list[Wake]:
                 now=now,
                 broker_is_empty=broker_is_empty,
             )
+            if run.id in plans
+            else Wake(run=run, plan=Plan(steps=()), addresses=(), wake_at=now + LONGEST_GRACE_S)
             for run, row in zip(overdue, rows, strict=True)
         ]
         _remember(connection, wakes)
-    return wakes
+    return [wake for wake in wakes if wake.run.id in plans]
+
+
+def _plans(store: CheckpointStore, overdue: Sequence[Run]) -> dict[str, Plan]:
+    """Run id -> its plan; one that cannot be read must not keep the sweep from the others."""
+    plans = {}
+    for run in overdue:
+        try:
+            plans[run.id] = store.effective_plan(run.id, run.plan_digest, run.splices)
+        except StoreUnavailable:
+            raise
+        except AosError as error:
+            log.warning("the sweep cannot help run %s: %s", run.id, error)
+    return plans
 
 
 def _holders(

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import select, update
+from sqlalchemy import Update, exists, not_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from aos_workflow.errors import StoreUnavailable
 from aos_workflow.schema import ticks
 from beat.lease import Lease
 from beat.slots import Marks
@@ -46,30 +47,44 @@ class Book:
 
     def take(self, entry: str, slot: float) -> bool:
         """Take a slot; False if it, or a later one, is taken already."""
-        return self._set(_taken(entry), slot)
+        with self._lease.transaction() as (connection, _):
+            return bool(connection.execute(_later(_taken(entry), slot)).rowcount)
 
     def give_back(self, entry: str, slot: float, before: float) -> None:
         """A slot that was taken and certainly not sent is free again; ``before`` is what was taken before it."""
-        with self._lease.transaction() as (connection, _):
-            connection.execute(
-                update(ticks).where(ticks.c.name == _taken(entry), ticks.c.last_at == slot).values(last_at=before)
-            )
+        sent = ticks.alias("sent")
+        is_settled = exists().where(sent.c.name == _sent(entry), sent.c.last_at >= slot)
+        self._persist(
+            update(ticks)
+            .where(ticks.c.name == _taken(entry), ticks.c.last_at == slot, not_(is_settled))
+            .values(last_at=before)
+        )
 
     def confirm(self, entry: str, slot: float) -> None:
         """The broker accepted the message of a slot."""
-        self._set(_sent(entry), slot)
+        self._persist(_later(_sent(entry), slot))
 
     def forgo(self, entry: str, slot: float) -> None:
         """Nothing will be sent for a slot."""
-        self._set(_taken(entry), slot)
-        self._set(_sent(entry), slot)
-
-    def _set(self, key: str, slot: float) -> bool:
         with self._lease.transaction() as (connection, _):
-            done = connection.execute(
-                update(ticks).where(ticks.c.name == key, ticks.c.last_at < slot).values(last_at=slot)
-            )
-            return bool(done.rowcount)
+            for key in (_taken(entry), _sent(entry)):
+                connection.execute(_later(key, slot))
+
+    def _persist(self, statement: Update) -> None:
+        """Execute it, on a new connection if need be: a slow broker may have cost this beat its session."""
+        for is_last in (False, True):
+            try:
+                with self._lease.transaction() as (connection, _):
+                    connection.execute(statement)
+                return
+            except StoreUnavailable:
+                if is_last:
+                    raise
+
+
+def _later(key: str, slot: float) -> Update:
+    """Marks only move forward."""
+    return update(ticks).where(ticks.c.name == key, ticks.c.last_at < slot).values(last_at=slot)
 
 
 def _taken(entry: str) -> str:

@@ -26,7 +26,7 @@ log = logging.getLogger("aos_workflow.beat")
 
 KIND = "beat"
 #: The server ends the session of a leader that has not spoken for so long: frozen, or its host is gone.
-SILENCE = "10s"
+SILENCE = "5s"
 
 
 class Lease(Protocol):

@@ -33,6 +33,8 @@ log = logging.getLogger("aos_workflow.beat")
 LOOK_EVERY_S = 1.0
 #: How long one attempt to connect to the broker may take, seconds.
 CONNECT_TIMEOUT_S = 5.0
+#: How often a message is sent before the slot is left to the next turn: a connection may be stale, a beat must move.
+RETRY = {"max_retries": 1, "interval_start": 0.0, "interval_step": 0.0, "interval_max": 0.0}
 
 
 class LeaseEntry(ScheduleEntry):  # type: ignore[misc]
@@ -195,7 +197,7 @@ class LeaseScheduler(Scheduler):  # type: ignore[misc]
 
     def _send(self, entry: LeaseEntry, slot: float, now: float) -> None:
         """Publish an entry's message. Raises kombu's OperationalError when the broker is away."""
-        options = {"task_id": f"{entry.name}@{_iso(slot)}", **entry.options}
+        options = {"task_id": f"{entry.name}@{_iso(slot)}", "retry_policy": RETRY, **entry.options}
         if isinstance(options.get("expires"), int | float):
             # Celery would count from this host's clock.
             options["expires"] = datetime.fromtimestamp(now + options["expires"], UTC)

@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery
 
+from aos_workflow import broker_guard
 from aos_workflow.settings import Settings
 
 RECOMMENDED: Mapping[str, Any] = {
@@ -47,5 +48,6 @@ def configure(app: Celery, settings: Settings) -> Celery:
         missing["task_ignore_result"] = True  # an app with a result backend wants its plain tasks' results
     app.conf.update(missing)
     if str(app.conf.broker_read_url or "").startswith(("redis", "sentinel")):
+        broker_guard.guard()
         app.conf.broker_transport_options = {**REDIS_OPTIONS, **(app.conf.broker_transport_options or {})}
     return app

@@ -30,16 +30,14 @@ def settings_with(app: str) -> Settings:
     return replace(settings, app=named) if named else settings
 
 
-def with_store(app: str = "") -> Runtime:
+def with_store() -> Runtime:
     """The parts for a command that asks the database and needs no app.
 
     Raises SettingsError without a database, SchemaMismatch if its schema is not ours.
     """
-    settings = settings_with(app)
-    settings.required_database_url()
-    parts = _parts(settings)
-    parts.store.check_schema()
-    return parts
+    settings = settings_with("")
+    settings.required_database_url()  # said before a second is spent on imports
+    return _parts(settings, has_store=True)
 
 
 def with_app(app: str, *, here: bool = False) -> Runtime:
@@ -48,11 +46,14 @@ def with_app(app: str, *, here: bool = False) -> Runtime:
     ``here``: they are performed in this process, so no database is needed. Raises SettingsError if there is
     no app, it cannot be imported, or the database is missing; SchemaMismatch.
     """
-    parts = _parts(settings_with(app)) if here else with_store(app)
-    require_app(parts.settings)
+    settings = settings_with(app)
+    if not here:
+        settings.required_database_url()
+    require_app(settings)
+    parts = _parts(settings, has_store=not here)
     loaded = parts.load_app()
-    if parts.settings.broker_url:
-        loaded.conf.broker_url = parts.settings.broker_url
+    if settings.broker_url:
+        loaded.conf.broker_url = settings.broker_url
     return parts
 
 
@@ -62,10 +63,13 @@ def require_app(settings: Settings) -> None:
         raise SettingsError("AOS_APP is not set", fix="name the module with your Celery app: --app yourmodule")
 
 
-def _parts(settings: Settings) -> Runtime:
+def _parts(settings: Settings, *, has_store: bool) -> Runtime:
     from aos_workflow.assembly import Runtime, use
 
-    return use(Runtime(settings, kind="cli"))
+    parts = use(Runtime(settings, kind="cli"))
+    if has_store:
+        parts.store.check_schema()
+    return parts
 
 
 def _app_of_celery_command() -> str:

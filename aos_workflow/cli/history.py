@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aos_workflow import reading
 from aos_workflow.canonical import parse
-from aos_workflow.database import in_our_words
+from aos_workflow.database import in_our_words, quick
 from aos_workflow.plan import INPUT, Plan, Step, fed, plan_order, references
 from aos_workflow.records import Attempt, AttemptState, Run, RunStatus
 
@@ -54,7 +54,7 @@ class History:
 
 def look_at(store: CheckpointStore, run_id: str) -> History:
     """Everything about one run."""
-    with in_our_words(), store.engine.connect() as connection:
+    with in_our_words(), quick(store.engine).connect() as connection:
         run = reading.run(connection, run_id)
         attempts = reading.attempts_of(connection, run_id)
     plan = store.effective_plan(run_id, run.plan_digest, run.splices)

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -49,8 +49,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Text | str]]) ->
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for number, column in enumerate(columns):
-        is_right = column.endswith(">")
-        name, justify = column.removesuffix(">"), "right" if is_right else "left"
+        name = column.removesuffix(">")
+        justify: Literal["left", "right"] = "left" if name == column else "right"
         table.add_column(name, justify=justify, no_wrap=number == 0, overflow="fold")
     for row in rows:
         table.add_row(*row)

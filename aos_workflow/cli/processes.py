@@ -11,7 +11,6 @@ import stat
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -142,9 +141,8 @@ def _checked(app: str, options: Sequence[str]) -> tuple[Settings, list[str]]:
             rest.append(word)
     settings = settings_with(named)
     require_app(settings)
-    parts = with_store(settings.app)
-    parts.close()
-    return replace(settings, database_url=settings.required_database_url()), rest
+    with_store().close()
+    return settings, rest
 
 
 def _become(command: list[str], environment: dict[str, str]) -> None:

@@ -41,11 +41,11 @@ def run(
     if here and (key is not None or timeout_s is not None):
         raise click.UsageError("--here goes neither with --key nor with --timeout-s")
     values = _read(inputs)
+    parts = with_app(app, here=here)
 
     from aos_workflow.cli.history import run_document
     from aos_workflow.cli.outcome import show_outcome, wait_for_end
 
-    parts = with_app(app, here=here)
     if here:
         show_outcome(parts, parts.engine.run_here(type_, values, seed=seed).run_id, as_json=as_json)
         return

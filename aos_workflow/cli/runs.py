@@ -30,12 +30,13 @@ def runs() -> None:
 @json_option
 def list_(workflow: str | None, status: str | None, limit: int, before: str | None, as_json: bool) -> None:
     """The newest runs first."""
+    store = with_store().store
+
     from aos_workflow import reading
     from aos_workflow.cli.history import run_document, run_duration_s
-    from aos_workflow.database import in_our_words
+    from aos_workflow.database import in_our_words, quick
 
-    store = with_store().store
-    with in_our_words(), store.engine.connect() as connection:
+    with in_our_words(), quick(store.engine).connect() as connection:
         page = reading.runs_page(
             connection,
             workflow=workflow,
@@ -66,9 +67,10 @@ def list_(workflow: str | None, status: str | None, limit: int, before: str | No
 @json_option
 def show(run_id: str, as_json: bool) -> None:
     """A run, its steps in plan order, and why it failed."""
+    parts = with_store()
+
     from aos_workflow.cli.history import look_at
 
-    parts = with_store()
     history = look_at(parts.store, _full_id(parts, run_id))
     if as_json:
         output.print_json(history.as_json())
@@ -106,9 +108,10 @@ runs.add_command(resume, "retry")
 @json_option
 def wait(run_id: str, timeout_s: float | None, as_json: bool) -> None:
     """Wait for a run's end and show how it ended; exit status 1 unless it succeeded."""
+    parts = with_store()
+
     from aos_workflow.cli.outcome import show_outcome, wait_for_end
 
-    parts = with_store()
     found = _full_id(parts, run_id)
     wait_for_end(parts, found, timeout_s=timeout_s)
     show_outcome(parts, found, as_json=as_json)
@@ -116,9 +119,9 @@ def wait(run_id: str, timeout_s: float | None, as_json: bool) -> None:
 
 def _full_id(parts: Runtime, written: str) -> str:
     from aos_workflow import reading
-    from aos_workflow.database import in_our_words
+    from aos_workflow.database import in_our_words, quick
 
-    with in_our_words(), parts.store.engine.connect() as connection:
+    with in_our_words(), quick(parts.store.engine).connect() as connection:
         return reading.run_id_like(connection, written)
 
 

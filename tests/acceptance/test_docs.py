@@ -7,8 +7,13 @@ beside the page's files, against a fresh SQLite database.
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -21,15 +26,19 @@ from aos_workflow.settings import Settings, environment_with
 from aos_workflow.upgrade import upgrade
 
 ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
 RUN_MAIN = "import runpy; runpy.run_path({name!r}, run_name='__main__')"
-#: Shell commands of the docs, and what runs them.
-RUN_ELSEWHERE = {
-    "make demo": ".ci/run",
-    "make test": ".ci/run",
-    "python -m examples.trips.generate --out /tmp/trips": "tests/unit/test_examples.py",
+RUN_MAIN = "import runpy; runpy.run_path({name!r}, run_name='__main__')"
+#: Stop at the first error, end what was put into the background, and use the servers of ``aos dev``.
+PROLOGUE = "set -e; trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; . ./home/env"
+#: Pages whose shell commands run beside ``aos dev``, and the app that it serves.
+APPS = {
+    ROOT / "docs/tutorial/first-workflow.md": "orders",
+    ROOT / "examples/trips/README.md": "examples.trips.app",
+    ROOT / "examples/assistant/README.md": "examples.assistant.app",
 }
 
 
@@ -44,10 +53,7 @@ def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
     files = {match[1]: block for block in code if (match := FILE.match(block))}
     for name, block in files.items():
         (tmp_path / name).write_text(block, encoding="utf-8")
-    script = (
-        "\n".join(block for block in code if not FILE.match(block))
-        or f"import runpy; runpy.run_path({[*files][0]!r}, run_name='__main__')"
-    )
+    script = "\n".join(block for block in code if not FILE.match(block)) or RUN_MAIN.format(name=next(iter(files)))
     (tmp_path / "page.py").write_text(script, encoding="utf-8")
     url = f"sqlite:///{tmp_path / 'page.db'}"
     upgrade(url)
@@ -64,10 +70,76 @@ def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.services
+@pytest.mark.worker
+@pytest.mark.parametrize("page", APPS, ids=lambda page: APPS[page])
+def test_shell_blocks_run(page: Path, home: Path) -> None:
+    """The shell commands of a page work, beside the ``aos dev`` that the page starts or presumes."""
+    for block in blocks(page, "python"):
+        if match := FILE.match(block):
+            (home / match[1]).write_text(block, encoding="utf-8")
+    commands = [block for kind in ("bash", "console") for block in blocks(page, kind) if "aos dev" not in block]
+    script = "\n".join([PROLOGUE, *map(typed, commands)])
+    environment = environment_with(
+        AOS_HOME=str(home / "home"), PATH=f"{BIN}:/usr/bin:/bin", PYTHONPATH=f"{home}:{ROOT}", AOS_DATABASE_URL=""
+    )
+    with dev_server(APPS[page], home, environment):
+        ran = subprocess.run(
+            ["bash", "-c", script], cwd=home, env=environment, capture_output=True, text=True, timeout=100, check=False
+        )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def typed(block: str) -> str:
+    """What a person types: of a console block the lines behind ``$`` and their continuations."""
+    if not block.startswith("$ "):
+        return block
+    lines, is_typed = [], False
+    for line in block.splitlines():
+        is_typed = line.startswith("$ ") or (is_typed and line.startswith("  "))
+        if is_typed:
+            lines.append(line.removeprefix("$ "))
+    return "\n".join(lines)
+
+
+@contextmanager
+def dev_server(app: str, home: Path, environment: dict[str, str]) -> Iterator[None]:
+    command = [sys.executable, "-m", "aos_workflow.cli", "dev", "--app", app]
+    log = home / "dev.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, cwd=home, env=environment, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 60
+        while "is ready" not in log.read_text(encoding="utf-8"):
+            assert server.poll() is None, log.read_text(encoding="utf-8")
+            assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
+            time.sleep(0.1)
+        yield
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=30)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory that the embedded servers may enter, also as root."""
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o711)
+        yield Path(directory)
+
+
+def test_make_commands_are_run_by_ci() -> None:
+    """The README's two commands are the ones that CI runs."""
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    commands = [line for block in blocks(ROOT / "README.md", "bash") for line in block.splitlines()]
+    assert commands == ["make demo", "make test"]
+    assert [command for command in commands if command not in ci] == []
+
+
 def test_languages_are_known() -> None:
     """No block escapes: each is Python, a shell command, JSON or plain text."""
     kinds = {(page.name, kind) for page in PAGES for kind, _ in FENCE.findall(page.read_text(encoding="utf-8"))}
-    assert {kind for _, kind in kinds} <= {"python", "bash", "text"}, kinds
+    assert {kind for _, kind in kinds} <= {"bash", "console", "json", "python", "text"}, kinds
 
 
 def test_links_resolve() -> None:

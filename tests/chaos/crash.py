@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import psycopg2
+import redis
 
 from aos_workflow import durable
 from aos_workflow.engine import RunHandle
 from aos_workflow.records import RunResult
 from tests.chaos import history, steps
-from tests.stack import AppEngine, Stack, WorkerProcess, driver_url
+from tests.stack import AppEngine, Stack, WorkerProcess, driver_url, wait_until
 
 APP = "tests.chaos.steps"
 #: The promise is 15 s from the new worker's start; the bound allows for a machine that is busy with other tests.
@@ -45,7 +48,17 @@ class Scene:
         return handle
 
     def rule(self) -> history.Rule:
-        return history.Rule(accepted=self.accepted, undisturbed=self.undisturbed, writes=steps.writes)
+        return history.Rule(
+            accepted=self.accepted,
+            undisturbed=self.undisturbed,
+            writes=steps.writes,
+            performed=self.performed() if self.journal.exists() else None,
+        )
+
+    def performed(self) -> set[tuple[str, str, int]]:
+        """(run, address, attempt) of every body that began in a worker."""
+        lines = map(json.loads, self.journal.read_text().splitlines())
+        return {(line["run"], line["address"], line["attempt"]) for line in lines}
 
     def worker(
         self, faults: Iterable[str] = (), *, concurrency: int = 2, env: dict[str, str] | None = None
@@ -63,6 +76,16 @@ class Scene:
         """(point, step name) of every fault that fired, in order."""
         lines = self.fault_log.read_text().splitlines() if self.fault_log.exists() else []
         return [(fault["point"], fault["address"].rpartition(".")[2]) for fault in map(json.loads, lines)]
+
+    def wait_until_idle(self, worker: WorkerProcess) -> None:
+        """Wait until the worker holds no message any more; what its processes do, if it never lets go."""
+        with redis.Redis.from_url(self.stack.redis_url) as client:
+            try:
+                wait_until(lambda: not client.hlen("unacked"), what="every message is acknowledged", timeout_s=30)
+            except AssertionError:
+                for pid in worker.children():
+                    os.kill(pid, signal.SIGUSR2)  # see steps.py
+                raise
 
     def wrong(self) -> list[str]:
         """What the history checker has to say, and which runs did not succeed."""

@@ -44,6 +44,7 @@ class Rule:
     accepted: Collection[str] = ()  # ids that enqueue returned
     undisturbed: Collection[str] = ()  # ids of runs nobody disturbed: the twins to compare hashes with
     writes: Callable[[str], bool] = lambda task: False  # does this task write one row into table ``ledger``?
+    performed: Collection[tuple[str, str, int]] | None = None  # (run, address, attempt) of every body that began
 
 
 @dataclass(slots=True)
@@ -101,6 +102,7 @@ def violations(history: History, rule: Rule) -> list[Violation]:
         found += _of_order(run, shape, checkpoints[id])
     found += _of_twins(known, rule)
     found += _of_ledger(history, rule)
+    found += _of_bodies(checkpoints, rule)
     stray = checkpoints.keys() - known.keys()
     return found + [Violation(2, id, "", "has checkpoints and is not there") for id in sorted(stray)]
 
@@ -187,7 +189,7 @@ def _of_success(run: Row, shape: Shape, checkpoints: Sequence[Row]) -> Iterator[
         yield Violation(2, run["id"], address, "has no checkpoint though its run succeeded")
     if run["size"] != len(shape.position):
         yield Violation(2, run["id"], "", f"says it has {run['size']} steps, its plan has {len(shape.position)}")
-    if run["workflow_hash"] != _workflow_hash(run, digests):
+    if run["workflow_hash"] != workflow_hash(run, digests):
         yield Violation(5, run["id"], "", "has another hash than its checkpoints")
 
 
@@ -240,7 +242,15 @@ def _of_ledger(history: History, rule: Rule) -> Iterator[Violation]:
             yield Violation(3, id, address, f"wrote its row {count} times")
 
 
-def _workflow_hash(run: Row, digests: Mapping[str, str]) -> str:
+def _of_bodies(checkpoints: Mapping[str, list[Row]], rule: Rule) -> Iterator[Violation]:
+    """2: what is committed for an accepted run was performed, by the very attempt that the checkpoint names."""
+    for id in rule.accepted if rule.performed is not None else ():
+        for row in checkpoints.get(id, []):
+            if (id, row["address"], row["attempt"]) not in (rule.performed or ()):
+                yield Violation(2, id, row["address"], f"was committed by attempt {row['attempt']}, which never began")
+
+
+def workflow_hash(run: Row, digests: Mapping[str, str]) -> str:
     steps = [[address, digests[address]] for address in sorted(digests, key=_plan_order)]
     document = {"workflow": run["workflow"], "inputs": run["inputs_digest"], "seed": run["seed"], "steps": steps}
     return sha(json.dumps(document, sort_keys=True))

@@ -7,8 +7,10 @@ a kill finds something to kill.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,6 +152,9 @@ victims: dict[str, Any] = {}
 for _case in CASES:
     _function, _options = _VICTIMS[_case.shape]
     victims[_case.name] = _step(_function, _case.name, **_options)
+
+# A process that hangs can be asked where: SIGUSR2 writes the stacks of its threads to the worker's log.
+faulthandler.register(signal.SIGUSR2, all_threads=True)
 
 #: Steps that fall asleep before they commit, in a process that others take for dead meanwhile.
 SLEEPERS = {"sleeper": _step(_work, "sleeper"), "session_sleeper": _step(_pay, "session_sleeper")}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -21,7 +24,6 @@ pytestmark = [pytest.mark.chaos, pytest.mark.worker, pytest.mark.timeout(300)]
 log = logging.getLogger(__name__)
 
 SEED = 20261123
-SLEEP_S = 5  # longer than the time to live of a silent process in tests, 3 s
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def shared(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def armed(shared: Scene) -> Iterator[WorkerProcess]:
     """One worker in which a child dies once for each case, or sleeps once for each sleeper."""
     rules = [f"{case.point}:kill9,at={case.name}" for case in CASES]
-    rules += [f"before_commit:stop={SLEEP_S}s,at={name}" for name in SLEEPERS]
+    rules += [f"before_commit:stop,at={name}" for name in SLEEPERS]
     worker = shared.worker(rules, concurrency=3).wait_until_ready()
     yield worker
     worker.kill()
@@ -48,6 +50,13 @@ def test_a_pool_child_dies_at_each_point_of_each_shape(shared: Scene, armed: Wor
     assert set(shared.fired()) >= {(case.point, case.name) for case in CASES}
     assert shared.wrong() == []
     assert not armed.has_ended
+    shared.wait_until_idle(armed)
+
+
+def stopped(worker: WorkerProcess) -> list[int]:
+    """The children that SIGSTOP holds."""
+    stats = {pid: Path(f"/proc/{pid}/stat").read_text() for pid in worker.children()}
+    return [pid for pid, text in stats.items() if text.rpartition(")")[2].split()[0] == "T"]
 
 
 def test_a_process_that_slept_through_its_replacement_writes_nothing(shared: Scene, armed: WorkerProcess) -> None:
@@ -56,6 +65,8 @@ def test_a_process_that_slept_through_its_replacement_writes_nothing(shared: Sce
         shared.enqueue(name, begin.s("x") | victim.s() | work.s(), seed=SEED) for name, victim in SLEEPERS.items()
     ]
     settle_all(handles, within_s=RECOVERY_S)
+    for pid in stopped(armed):
+        os.kill(pid, signal.SIGCONT)
     wait_until(lambda: armed.log.count("step.superseded") >= len(SLEEPERS), what="the sleepers have woken up")
     assert shared.wrong() == []
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
@@ -15,6 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from aos_workflow import reading
 from aos_workflow.canonical import digest, encode
 from aos_workflow.checkpoint import CheckpointStore
+from aos_workflow.database import open_database
 from aos_workflow.fleet import Fleet
 from aos_workflow.ids import new_run_id, new_token, new_worker_id
 from aos_workflow.plan import Plan, Step
@@ -177,6 +179,15 @@ class Bench:
                 table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
                 for table in metadata.sorted_tables
             }
+
+
+@contextmanager
+def opened_bench(url: str, **options: Any) -> Iterator[Bench]:
+    """A bench over the database at ``url``, with its tables and a connection for every racer."""
+    engine = open_database(url, pool_size=24)
+    metadata.create_all(engine)
+    yield Bench(CheckpointStore(engine, **options))
+    engine.dispose()
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:

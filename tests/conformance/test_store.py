@@ -39,7 +39,7 @@ from aos_workflow.records import (
     Superseded,
 )
 from aos_workflow.schema import REVISION, VERSION_TABLE, metadata
-from tests.conformance.store_cases import HOST, Bench, LossyProxy, at_once, failure, fan, guarded, line
+from tests.conformance.store_cases import HOST, Bench, LossyProxy, at_once, failure, fan, guarded, line, opened_bench
 
 #: Threads of a race, and how often it is run.
 RACERS, RACES = 20, 3
@@ -63,12 +63,10 @@ def database_url(member: str, request: pytest.FixtureRequest, tmp_path: Path) ->
 
 @pytest.fixture
 def bench(database_url: str) -> Iterator[Bench]:
-    """A store over tables that are there, with a connection for every racer."""
-    engine = open_database(database_url, pool_size=RACERS, overflow=4)
-    metadata.create_all(engine)
-    own_rows.metadata.create_all(engine)
-    yield Bench(CheckpointStore(engine))
-    engine.dispose()
+    """A store over tables that are there."""
+    with opened_bench(database_url) as bench:
+        own_rows.metadata.create_all(bench.engine)
+        yield bench
 
 
 def own_count(bench: Bench) -> int:
@@ -967,11 +965,9 @@ def proxy(postgres_url: str) -> Iterator[LossyProxy]:
 @pytest.fixture
 def far(proxy: LossyProxy) -> Iterator[Bench]:
     """A store on PostgreSQL behind a proxy that loses replies."""
-    engine = open_database(proxy.url.render_as_string(hide_password=False))
-    metadata.create_all(engine)
-    own_rows.metadata.create_all(engine)
-    yield Bench(CheckpointStore(engine))
-    engine.dispose()
+    with opened_bench(proxy.url.render_as_string(hide_password=False)) as far:
+        own_rows.metadata.create_all(far.engine)
+        yield far
 
 
 CLAIM, COMMIT_STEP, SETTLE, FAIL = b"-- Claim one", b"-- Commit one", b"-- An attempt ended", b"-- A step failed"

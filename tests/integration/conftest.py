@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.conformance.store_cases import Bench, opened_bench
 from tests.integration import tasks
 from tests.stack import AppEngine, Stack, WorkerProcess
 
@@ -36,6 +38,17 @@ def stage(redis_url: str) -> Iterator[tasks.Stage]:
     stage = tasks.Stage(redis_url)
     yield stage
     stage.redis.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """A store and its fleet without any worker, once on each database."""
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_url")
+    else:
+        url = f"sqlite:///{tmp_path / 'runs.db'}"
+    with opened_bench(url) as bench:
+        yield bench
 
 
 @pytest.fixture

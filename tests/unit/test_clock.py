@@ -11,7 +11,7 @@ from aos_workflow.clock import Clock, ManualClock, SystemClock, monotonic_s
 def test_the_manual_clock_stands_still() -> None:
     """A manual clock says the same time until it is moved."""
     clock = ManualClock(5.0)
-    assert [5.0, 5.0] == [clock.now(), clock.now()]
+    assert [clock.now(), clock.now()] == [5.0, 5.0]
 
 
 def test_the_manual_clock_moves_by_what_it_is_told() -> None:

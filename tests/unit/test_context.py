@@ -88,8 +88,8 @@ def test_now_is_the_run_s_logical_time() -> None:
 def test_an_effect_s_value_is_recorded() -> None:
     """An effect is called with its arguments, and its value is in the journal as canonical text."""
     ctx = context()
-    assert {"sum": 7} == ctx.effect("add", lambda a, b=0: {"sum": a + b}, 3, b=4)
-    assert {"add": '{"sum": 7}'} == ctx.journal.recorded
+    assert ctx.effect("add", lambda a, b=0: {"sum": a + b}, 3, b=4) == {"sum": 7}
+    assert ctx.journal.recorded == {"add": '{"sum": 7}'}
     assert encode({"add": '{"sum": 7}'}) == ctx.journal.text()
 
 
@@ -101,8 +101,8 @@ def test_no_effects_leave_no_text() -> None:
 def test_a_name_used_again_is_the_next_effect() -> None:
     """The n-th effect of a name is recorded as name#n."""
     ctx = context()
-    assert ["a", "b", "c"] == [ctx.effect("get", lambda value=value: value) for value in "abc"]
-    assert {"get": '"a"', "get#2": '"b"', "get#3": '"c"'} == ctx.journal.recorded
+    assert [ctx.effect("get", lambda value=value: value) for value in "abc"] == ["a", "b", "c"]
+    assert ctx.journal.recorded == {"get": '"a"', "get#2": '"b"', "get#3": '"c"'}
 
 
 def test_a_known_effect_is_served_back() -> None:
@@ -113,7 +113,7 @@ def test_a_known_effect_is_served_back() -> None:
     def touch() -> NoReturn:
         raise AssertionError("the world was touched")
 
-    assert ["a", "b"] == [ctx.effect("get", touch), ctx.effect("get", touch)]
+    assert [ctx.effect("get", touch), ctx.effect("get", touch)] == ["a", "b"]
 
 
 @pytest.mark.parametrize("names", [["a#2", "a", "a"], ["a", "a", "a#2"], ["a#2#1", "a#2", "a", "a"], ["#1", "", ""]])
@@ -129,7 +129,7 @@ def test_a_url_with_a_fragment_is_a_good_name() -> None:
     """Only a number after the sign is special: other names are recorded as they are."""
     ctx = context()
     ctx.effect("https://example.org/#top", int)
-    assert ["https://example.org/#top"] == list(ctx.journal.recorded)
+    assert list(ctx.journal.recorded) == ["https://example.org/#top"]
 
 
 def test_a_recorded_journal_is_not_changed_by_its_source() -> None:
@@ -137,14 +137,14 @@ def test_a_recorded_journal_is_not_changed_by_its_source() -> None:
     recorded = {"get": "1"}
     journal = EffectJournal(recorded)
     journal.perform("other", int, (), {})
-    assert {"get": "1"} == recorded
+    assert recorded == {"get": "1"}
 
 
 def test_what_the_step_does_with_a_value_is_not_recorded() -> None:
     """Changing an effect's value afterwards does not change the record."""
     ctx = context()
     ctx.effect("items", list).append(1)
-    assert "[]" == ctx.journal.recorded["items"]
+    assert ctx.journal.recorded["items"] == "[]"
 
 
 def test_live_and_replay_hand_out_the_same_value() -> None:
@@ -179,7 +179,7 @@ def test_the_journal_s_text_is_strict_json() -> None:
     ctx.effect("a", lambda: None)
     text = ctx.journal.text()
     assert text is not None
-    assert {"a": "null", "b": '"\\u2603"'} == parse(text)
+    assert parse(text) == {"a": "null", "b": '"\\u2603"'}
 
 
 # --- identity, session, log, replace -------------------------------------------------------
@@ -227,9 +227,9 @@ def test_log_lines_know_their_step(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="aos_workflow.step"):
         context(attempt=2).log.info("scored %d", 5)
     (record,) = caplog.records
-    assert ("scored 5", "run-1", "triage", "3.score", 2) == (
+    assert (
         record.getMessage(), record.run, record.workflow, record.address, record.attempt,  # type: ignore[attr-defined]
-    )  # fmt: skip
+    ) == ("scored 5", "run-1", "triage", "3.score", 2)  # fmt: skip
 
 
 def test_a_replacement_carries_its_canvas() -> None:
@@ -253,7 +253,7 @@ def test_nobody_performs_a_step_here() -> None:
 def test_a_detached_step_has_a_life_of_its_own() -> None:
     """A step called as a plain function has an id, chance and time that are real and its own."""
     first, second = detached_context("pkg.module.score"), detached_context("pkg.module.score")
-    assert ("1.score", "detached", 1) == (first.address, first.workflow, first.attempt)
+    assert (first.address, first.workflow, first.attempt) == ("1.score", "detached", 1)
     assert first.run_id.startswith("detached-")
     assert (first.run_id, first.random.random()) != (second.run_id, second.random.random())
     assert abs((datetime.now(UTC) - first.now).total_seconds()) < 3_600

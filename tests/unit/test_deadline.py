@@ -47,7 +47,7 @@ def test_a_sleeping_body_is_interrupted(within: Call) -> None:
     """A body that sleeps past its timeout raises StepTimeout, which names the timeout."""
     with pytest.raises(StepTimeout, match=r"timeout_s=0\.05") as timeout:
         within(0.05, lambda: time.sleep(FOREVER_S))
-    assert {"timeout_s": 0.05} == timeout.value.evidence
+    assert timeout.value.evidence == {"timeout_s": 0.05}
 
 
 def test_a_waiting_body_is_interrupted(within: Call) -> None:
@@ -112,7 +112,7 @@ def test_an_error_made_of_the_interruption_is_a_timeout() -> None:
 
     with pytest.raises(StepTimeout) as timeout:
         call_within(0.05, translating)
-    assert "driver error" == str(timeout.value.__cause__)
+    assert str(timeout.value.__cause__) == "driver error"
 
 
 def test_the_traceback_says_what_the_body_was_doing() -> None:

@@ -126,7 +126,7 @@ def test_the_text_says_what_and_what_to_do() -> None:
 def test_an_error_needs_no_facts() -> None:
     """An error without fix and evidence has an empty fix and no evidence."""
     error = StepFailed("it broke")
-    assert ("", {}) == (error.fix, error.evidence)
+    assert (error.fix, error.evidence) == ("", {})
 
 
 def test_a_branch_catches_its_leaves() -> None:

@@ -36,7 +36,7 @@ def test_listeners_hear_in_the_order_they_came(hear: Listen) -> None:
     hear(lambda _: heard.append("first"))
     hear(lambda _: heard.append("second"))
     announce("x")
-    assert ["first", "second"] == heard
+    assert heard == ["first", "second"]
 
 
 def test_a_listener_can_leave(hear: Listen) -> None:
@@ -55,7 +55,7 @@ def test_a_listener_may_leave_while_it_is_told(hear: Listen) -> None:
     hear(lambda _: heard.append("steady"))
     announce("x")
     announce("y")
-    assert ["short-lived", "steady", "steady"] == heard
+    assert heard == ["short-lived", "steady", "steady"]
 
 
 def test_a_broken_listener_hurts_nobody(hear: Listen, caplog: pytest.LogCaptureFixture) -> None:
@@ -69,8 +69,8 @@ def test_a_broken_listener_hurts_nobody(hear: Listen, caplog: pytest.LogCaptureF
     hear(heard.append)
     with caplog.at_level(logging.ERROR, logger="aos_workflow"):
         announce("run.ended")
-    assert ["run.ended"] == [event.name for event in heard]
-    assert ["a listener failed on run.ended"] == [record.getMessage() for record in caplog.records]
+    assert [event.name for event in heard] == ["run.ended"]
+    assert [record.getMessage() for record in caplog.records] == ["a listener failed on run.ended"]
     assert "deaf" in caplog.text
 
 

@@ -56,19 +56,19 @@ def test_a_sensible_value_is_kept(options: dict[str, Any]) -> None:
 
 def test_lost_workers_are_bounded() -> None:
     """A step may lose as many workers as it may have attempts, and five when nothing is said."""
-    assert (MOST_LOSSES, 5) == (StepOptions().most_losses, MOST_LOSSES)
+    assert (StepOptions().most_losses, MOST_LOSSES) == (MOST_LOSSES, 5)
     assert StepOptions(max_attempts=2).most_losses == 2
 
 
 def test_the_backoff_series() -> None:
     """Pauses double from one second up to ten minutes."""
     series = [backoff_s(retries, 0.0) for retries in range(12)]
-    assert [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600] == series
+    assert series == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
 
 
 def test_chance_takes_up_to_half_of_a_pause() -> None:
     """The draw shortens a pause by at most half of it."""
-    assert [8.0, 6.0, 4.0] == [backoff_s(3, 0.0), backoff_s(3, 0.5), backoff_s(3, 1.0)]
+    assert [backoff_s(3, 0.0), backoff_s(3, 0.5), backoff_s(3, 1.0)] == [8.0, 6.0, 4.0]
 
 
 def test_the_backoff_never_overflows() -> None:

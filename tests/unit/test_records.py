@@ -43,17 +43,17 @@ def test_a_noun_cannot_be_changed() -> None:
 
 def test_the_words_of_a_run() -> None:
     """A run stands at one of six words, as the database spells them."""
-    assert ["enqueued", "running", "failing", "succeeded", "failed", "cancelled"] == list(RunStatus)
+    assert list(RunStatus) == ["enqueued", "running", "failing", "succeeded", "failed", "cancelled"]
 
 
 def test_the_words_of_an_attempt() -> None:
     """An attempt stands at one of six words, as the database spells them."""
-    assert ["running", "committed", "failed", "retry", "deferred", "lost"] == list(AttemptState)
+    assert list(AttemptState) == ["running", "committed", "failed", "retry", "deferred", "lost"]
 
 
 def test_a_run_is_live_or_has_ended() -> None:
     """The first three words are live, the others terminal, none is both."""
-    assert [True, True, True, False, False, False] == [status.is_live for status in RunStatus]
+    assert [status.is_live for status in RunStatus] == [True, True, True, False, False, False]
     assert all(status.is_live is not status.is_terminal for status in RunStatus)
     assert set(LIVE) == {status for status in RunStatus if status.is_live}
 
@@ -101,7 +101,7 @@ def test_the_hash_orders_steps_as_the_plan_does() -> None:
     ordered = ["1.a", "2.b", "2.b/1.c", "2.b/10.d", "10.e"]
     document = {"workflow": "triage", "inputs": "ab" * 32, "seed": 7, "steps": [[name, "x"] for name in ordered]}
     expected = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-    assert expected == proof(digests={name: "x" for name in reversed(ordered)})
+    assert expected == proof(digests=dict.fromkeys(reversed(ordered), "x"))
 
 
 @pytest.mark.parametrize(
@@ -125,4 +125,4 @@ def test_the_hash_notices(change: dict[str, Any]) -> None:
 def test_a_run_result_of_a_failure_has_no_output() -> None:
     """A result says only what there is: output and hash are None unless given."""
     result = records.RunResult(run_id="r", workflow="w", status=RunStatus.FAILED)
-    assert (None, None, None) == (result.output, result.workflow_hash, result.error)
+    assert (result.output, result.workflow_hash, result.error) == (None, None, None)

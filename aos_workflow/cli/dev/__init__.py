@@ -6,7 +6,7 @@ import os
 
 import click
 
-from aos_workflow.cli.configured import app_option, settings_with
+from aos_workflow.cli.configured import app_option, require_app, settings_with
 
 MOST_PROCESSES = 4
 
@@ -24,6 +24,8 @@ def dev(app: str, inline: bool, concurrency: int | None) -> None:
     settings = settings_with(app)
     at_once = concurrency or min(MOST_PROCESSES, os.cpu_count() or 1)
     if inline:
+        require_app(settings)
+
         from aos_workflow.cli.dev.one_process import run_in_one_process
 
         run_in_one_process(settings, concurrency=at_once)

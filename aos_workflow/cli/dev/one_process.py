@@ -10,10 +10,9 @@ import click
 
 from aos_workflow import reading
 from aos_workflow.assembly import Runtime, use
-from aos_workflow.cli.configured import require_app
 from aos_workflow.cli.dev.ctrl_c import wish_to_stop
 from aos_workflow.cli.dev.place import folder_for, tell
-from aos_workflow.database import in_our_words
+from aos_workflow.database import in_our_words, quick
 from aos_workflow.errors import AosError
 from aos_workflow.local_worker import LocalWorker, use_memory_broker
 from aos_workflow.records import RunStatus
@@ -31,8 +30,7 @@ log = logging.getLogger("aos_workflow.dev")
 
 
 def run_in_one_process(settings: Settings, *, concurrency: int) -> None:
-    """Serve AOS_APP until Ctrl-C. Raises SettingsError without an app."""
-    require_app(settings)
+    """Serve the app until Ctrl-C."""
     folder = folder_for(settings)
     settings = replace(
         settings,
@@ -70,7 +68,7 @@ def run_in_one_process(settings: Settings, *, concurrency: int) -> None:
 def _take_in(parts: Runtime, known: set[str], *which: RunStatus) -> set[str]:
     """Publish what runs in these states may do now, unless they are known; returns those in these states."""
     try:
-        with in_our_words(), parts.store.engine.connect() as connection:
+        with in_our_words(), quick(parts.store.engine).connect() as connection:
             pages = [reading.runs_page(connection, status=status, limit=MOST_AT_ONCE) for status in which]
         waiting = {run.id for page in pages for run in page if not run.inline}
         for run_id in sorted(waiting - known):

@@ -1,0 +1,125 @@
+"""What goes wrong during a random run: a seeded choice of kills, losses and duplicates."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import uuid
+from collections import Counter
+from collections.abc import Callable
+
+import psycopg2
+import redis
+from kombu.utils.json import dumps, loads
+
+from tests.chaos.crash import Scene
+from tests.stack import WorkerProcess, driver_url
+
+
+class Nemesis:
+    """Two workers, and somebody who means them ill. The same seed chooses the same deeds in the same order."""
+
+    WORKERS = 2
+
+    def __init__(self, scene: Scene, chance: random.Random, *, step_s: float) -> None:
+        self._scene = scene
+        self._chance = chance
+        self._step_s = step_s
+        self.done: Counter[str] = Counter()
+        self._redis = redis.Redis.from_url(scene.stack.redis_url)
+        self._workers = [self._start() for _ in range(self.WORKERS)]
+        self._deeds: list[tuple[int, Callable[[], bool]]] = [
+            (4, self.kill_a_child),
+            (4, self.kill_a_worker),
+            (1, self.kill_a_parent),
+            (2, self.flush_the_queue),
+            (4, self.duplicate_messages),
+            (2, self.cut_database_connections),
+        ]
+
+    def act(self) -> None:
+        """One deed; another choice if there was nothing to do it to."""
+        weights = [weight for weight, _ in self._deeds]
+        (deed,) = self._chance.choices([deed for _, deed in self._deeds], weights)
+        if deed():
+            self.done[deed.__name__] += 1
+        elif self.kill_a_child():
+            self.done["kill_a_child"] += 1
+
+    def stop(self) -> None:
+        """Make good: two living workers again, and no further deeds."""
+        self._workers = [worker if not worker.has_ended else self._start() for worker in self._workers]
+        for worker in self._workers:
+            worker.wait_until_ready()
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+        self._redis.close()
+
+    @property
+    def kills(self) -> int:
+        return sum(count for deed, count in self.done.items() if deed.startswith("kill"))
+
+    # --- deeds ------------------------------------------------------------------------------
+
+    def kill_a_child(self) -> bool:
+        """SIGKILL one process of a pool, as the kernel does when memory runs out."""
+        pids = [pid for worker in self._workers for pid in worker.children()]
+        return bool(pids) and _kill(self._chance.choice(pids))
+
+    def kill_a_worker(self) -> bool:
+        """SIGKILL a worker with all its children, and start another in its place."""
+        place = self._chance.randrange(self.WORKERS)
+        self._workers[place].kill()
+        self._workers[place] = self._start()
+        return True
+
+    def kill_a_parent(self) -> bool:
+        """SIGKILL a worker's main process alone; its children are orphans. Start another in its place."""
+        place = self._chance.randrange(self.WORKERS)
+        worker = self._workers[place]
+        if not worker.is_ready:
+            return False
+        worker.signal(signal.SIGKILL)
+        worker.wait_until_ended()
+        self._workers[place] = self._start()
+        return True
+
+    def flush_the_queue(self) -> bool:
+        """Everything in the broker is gone: messages that wait, and those in flight."""
+        self._redis.flushall()
+        return True
+
+    def duplicate_messages(self) -> bool:
+        """Some messages that wait come two or three times more, in any order."""
+        waiting = self._redis.lrange("celery", 0, -1)
+        for message in self._chance.sample(waiting, min(len(waiting), 10)):
+            for _ in range(self._chance.randint(1, 3)):
+                copy = loads(message)
+                copy["properties"]["delivery_tag"] = str(uuid.UUID(int=self._chance.getrandbits(128)))
+                self._chance.choice([self._redis.lpush, self._redis.rpush])("celery", dumps(copy))
+        return bool(waiting)
+
+    def cut_database_connections(self) -> bool:
+        """End every connection of the workers to the database, whatever it is in the middle of."""
+        url = driver_url(self._scene.stack.database_url)
+        with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name LIKE 'aos worker%'"
+            )
+            ((count,),) = cursor.fetchall()
+        return bool(count)
+
+    def _start(self) -> WorkerProcess:
+        return self._scene.worker(env={"CHAOS_STEP_S": str(self._step_s)})
+
+
+def _kill(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+        return True
+    return False
