@@ -917,7 +917,7 @@ def test_a_database_without_a_schema_is_refused_with_the_command_that_makes_it(b
             ask()
 
 
-@pytest.mark.parametrize(("revision", "fix"), [("0000", "aos db upgrade"), ("9999", "deploy the code")])
+@pytest.mark.parametrize(("revision", "fix"), [("0000", "aos db upgrade"), ("9999", "deploy the newer code")])
 def test_a_schema_of_another_version_is_refused_with_what_to_do(
     blank: CheckpointStore, revision: str, fix: str
 ) -> None:
