@@ -15,6 +15,7 @@ import redis
 
 from aos_workflow import durable
 from aos_workflow.engine import RunHandle
+from aos_workflow.errors import WaitTimeout
 from aos_workflow.records import RunResult
 from tests.chaos import history, steps
 from tests.stack import AppEngine, Stack, WorkerProcess, driver_url, wait_until
@@ -22,6 +23,19 @@ from tests.stack import AppEngine, Stack, WorkerProcess, driver_url, wait_until
 APP = "tests.chaos.steps"
 #: The promise is 15 s from the new worker's start; the bound allows for a machine that is busy with other tests.
 RECOVERY_S = 30.0
+
+STUCK = """
+SELECT r.id, r.workflow, r.status, 'epoch ' || r.epoch, 'nudges ' || r.nudges,
+       'looked at in ' || round((r.wake_at - extract(epoch FROM now()))::numeric, 1) || ' s',
+       'silent for ' || round((extract(epoch FROM now()) - r.updated_at)::numeric, 1) || ' s',
+       coalesce(string_agg(a.address || ' #' || a.attempt || ' ' || a.state
+           || CASE WHEN w.stopped_at IS NULL THEN ' alive' ELSE ' dead' END, ', '), 'no open attempt')
+FROM runs r
+LEFT JOIN attempts a ON a.run_id = r.id AND a.state <> 'committed'
+LEFT JOIN workers w ON w.id = a.worker_id
+WHERE r.status IN ('enqueued', 'running', 'failing')
+GROUP BY r.id ORDER BY r.id LIMIT 40
+"""
 
 
 class Scene:
@@ -35,14 +49,16 @@ class Scene:
         self.journal = folder / "journal.jsonl"
         self.accepted: list[str] = []
         self.undisturbed: list[str] = []
+        self._twins: set[tuple[str, int]] = set()
         with psycopg2.connect(driver_url(stack.database_url)) as connection, connection.cursor() as cursor:
             cursor.execute(steps.LEDGER.replace("TABLE", "TABLE IF NOT EXISTS"))
 
     def enqueue(self, name: str, canvas: Any, *, seed: int) -> RunHandle:
-        """Perform the run in peace, in this process, then hand it to the workers."""
+        """Hand a run to the workers, after its twin has been performed in peace, in this process."""
         flow = durable(canvas, name=name)
-        twin = self.engine.run_here(flow, seed=seed)
-        self.undisturbed.append(twin.run_id)
+        if (name, seed) not in self._twins:
+            self._twins.add((name, seed))
+            self.undisturbed.append(self.engine.run_here(flow, seed=seed).run_id)
         handle = self.engine.enqueue(flow, seed=seed)
         self.accepted.append(handle.id)
         return handle
@@ -87,6 +103,20 @@ class Scene:
                     os.kill(pid, signal.SIGUSR2)  # see steps.py
                 raise
 
+    def settle_all(self, handles: Sequence[RunHandle], *, within_s: float) -> list[RunResult]:
+        """The results of runs that all have to end within so many seconds from now."""
+        deadline_s = time.monotonic() + within_s
+        try:
+            return [handle.wait(timeout_s=max(0.1, deadline_s - time.monotonic())) for handle in handles]
+        except WaitTimeout as late:
+            raise AssertionError(f"not all runs ended within {within_s:g} s:\n{self.stuck()}") from late
+
+    def stuck(self) -> str:
+        """The runs that have not ended: when they are looked at next, and how their open steps stand."""
+        with psycopg2.connect(driver_url(self.stack.database_url)) as connection, connection.cursor() as cursor:
+            cursor.execute(STUCK)
+            return "\n".join(" ".join(map(str, row)) for row in cursor)
+
     def wrong(self) -> list[str]:
         """What the history checker has to say, and which runs did not succeed."""
         found = [str(violation) for violation in history.check(self.stack.database_url, self.rule())]
@@ -95,9 +125,3 @@ class Scene:
             if run.status != "succeeded":
                 found.append(f"{run.workflow} ({id}) is {run.status}: {run.error}")
         return found
-
-
-def settle_all(handles: Sequence[RunHandle], *, within_s: float) -> list[RunResult]:
-    """The results of runs that all have to end within so many seconds from now."""
-    deadline_s = time.monotonic() + within_s
-    return [handle.wait(timeout_s=max(0.1, deadline_s - time.monotonic())) for handle in handles]

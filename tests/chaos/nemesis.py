@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -12,10 +13,9 @@ from collections.abc import Callable
 
 import psycopg2
 import redis
-from kombu.utils.json import dumps, loads
 
 from tests.chaos.crash import Scene
-from tests.stack import WorkerProcess, driver_url
+from tests.stack import WorkerProcess, driver_url, wait_until
 
 
 class Nemesis:
@@ -29,6 +29,7 @@ class Nemesis:
         self._step_s = step_s
         self.done: Counter[str] = Counter()
         self._redis = redis.Redis.from_url(scene.stack.redis_url)
+        self._orphans: list[WorkerProcess] = []
         self._workers = [self._start() for _ in range(self.WORKERS)]
         self._deeds: list[tuple[int, Callable[[], bool]]] = [
             (4, self.kill_a_child),
@@ -48,14 +49,14 @@ class Nemesis:
         elif self.kill_a_child():
             self.done["kill_a_child"] += 1
 
-    def stop(self) -> None:
-        """Make good: two living workers again, and no further deeds."""
+    def rest(self) -> None:
+        """Make good: two workers that take messages."""
         self._workers = [worker if not worker.has_ended else self._start() for worker in self._workers]
         for worker in self._workers:
             worker.wait_until_ready()
 
     def close(self) -> None:
-        for worker in self._workers:
+        for worker in (*self._workers, *self._orphans):
             worker.kill()
         self._redis.close()
 
@@ -67,24 +68,22 @@ class Nemesis:
 
     def kill_a_child(self) -> bool:
         """SIGKILL one process of a pool, as the kernel does when memory runs out."""
-        pids = [pid for worker in self._workers for pid in worker.children()]
+        pids = [pid for worker in self._workers if worker.is_ready for pid in worker.children()]
         return bool(pids) and _kill(self._chance.choice(pids))
 
     def kill_a_worker(self) -> bool:
         """SIGKILL a worker with all its children, and start another in its place."""
-        place = self._chance.randrange(self.WORKERS)
+        place = self._victim()
         self._workers[place].kill()
         self._workers[place] = self._start()
         return True
 
     def kill_a_parent(self) -> bool:
         """SIGKILL a worker's main process alone; its children are orphans. Start another in its place."""
-        place = self._chance.randrange(self.WORKERS)
-        worker = self._workers[place]
-        if not worker.is_ready:
-            return False
-        worker.signal(signal.SIGKILL)
-        worker.wait_until_ended()
+        place = self._victim()
+        self._workers[place].signal(signal.SIGKILL)
+        self._workers[place].wait_until_ended()
+        self._orphans.append(self._workers[place])
         self._workers[place] = self._start()
         return True
 
@@ -98,9 +97,9 @@ class Nemesis:
         waiting = self._redis.lrange("celery", 0, -1)
         for message in self._chance.sample(waiting, min(len(waiting), 10)):
             for _ in range(self._chance.randint(1, 3)):
-                copy = loads(message)
+                copy = json.loads(message)
                 copy["properties"]["delivery_tag"] = str(uuid.UUID(int=self._chance.getrandbits(128)))
-                self._chance.choice([self._redis.lpush, self._redis.rpush])("celery", dumps(copy))
+                self._chance.choice([self._redis.lpush, self._redis.rpush])("celery", json.dumps(copy))
         return bool(waiting)
 
     def cut_database_connections(self) -> bool:
@@ -113,6 +112,11 @@ class Nemesis:
             )
             ((count,),) = cursor.fetchall()
         return bool(count)
+
+    def _victim(self) -> int:
+        """The worker to kill: one that works, while there is one, or there would be nothing to interrupt."""
+        wait_until(lambda: any(worker.is_ready for worker in self._workers), what="a worker is ready")
+        return self._chance.choice([place for place, worker in enumerate(self._workers) if worker.is_ready])
 
     def _start(self) -> WorkerProcess:
         return self._scene.worker(env={"CHAOS_STEP_S": str(self._step_s)})

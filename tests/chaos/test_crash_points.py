@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from tests.chaos.crash import APP, RECOVERY_S, Scene, settle_all
+from tests.chaos.crash import APP, RECOVERY_S, Scene
 from tests.chaos.steps import CASES, SLEEPERS, begin, work
 from tests.stack import Stack, WorkerProcess, driver_url, wait_until
 from tests.worker_process import ROOT
@@ -45,7 +45,7 @@ def test_a_pool_child_dies_at_each_point_of_each_shape(shared: Scene, armed: Wor
     """A child killed at any point of a step costs no run, no checkpoint and no row, and changes no hash."""
     started_s = time.monotonic()
     handles = [shared.enqueue(case.name, case.canvas(), seed=SEED) for case in CASES]
-    settle_all(handles, within_s=120)
+    shared.settle_all(handles, within_s=120)
     log.info("%d kills and recoveries took %.1f s", len(CASES), time.monotonic() - started_s)
     assert set(shared.fired()) >= {(case.point, case.name) for case in CASES}
     assert shared.wrong() == []
@@ -64,7 +64,7 @@ def test_a_process_that_slept_through_its_replacement_writes_nothing(shared: Sce
     handles = [
         shared.enqueue(name, begin.s("x") | victim.s() | work.s(), seed=SEED) for name, victim in SLEEPERS.items()
     ]
-    settle_all(handles, within_s=RECOVERY_S)
+    shared.settle_all(handles, within_s=RECOVERY_S)
     for pid in stopped(armed):
         os.kill(pid, signal.SIGCONT)
     wait_until(lambda: armed.log.count("step.superseded") >= len(SLEEPERS), what="the sleepers have woken up")

@@ -12,6 +12,8 @@ from aos_workflow import durable, executor, reading, recovery
 from aos_workflow.assembly import Runtime
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.engine import RunHandle
+from aos_workflow.errors import StoreUnavailable
+from aos_workflow.fleet import Fleet
 from aos_workflow.records import Attempt, AttemptState, Committed, RunStatus, workflow_hash
 from aos_workflow.schema import plans, runs
 from aos_workflow.settings import Settings
@@ -350,16 +352,19 @@ def test_a_claim_that_stays_unanswered_is_given_up_with_its_identity(
     """It may have been granted: only a new identity frees the step for others."""
     monkeypatch.setattr(executor, "CLAIM_PATIENCE_S", 0.0)
     with LossyProxy(postgres_url) as proxy:
-        parts = Runtime(Settings(database_url=proxy.url.render_as_string(hide_password=False), app=APP))
+        url = proxy.url.render_as_string(hide_password=False)
+        parts = Runtime(Settings(database_url=url, app=APP, heartbeat_every_s=3600))
         parts.engine.run_here("integration.ten", 1)
         former = parts.membership.id()
-        proxy.lose(b"-- Claim one", refusals=2)
+        proxy.lose(b"-- Claim one", refusals=1)
 
-        with pytest.raises(Exception, match="database"):
+        with pytest.raises(StoreUnavailable):
             parts.engine.run_here(durable(tasks.add.s(1, 1)))
 
         assert proxy.losses == 1
         assert parts.membership.id() != former
+        fleet = Fleet(parts.store.engine, ttl_s=3600)
+        wait_until(lambda: former not in {row["id"] for row in fleet.alive()}, what="the former life is buried")
         parts.close()
 
 

@@ -9,14 +9,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery, Task
+from celery import Celery, Task, _state
 from celery.canvas import Signature, chain, chord, group, signature, xmap
 from kombu import Queue
 
@@ -86,6 +86,14 @@ def theirs(*args: Any) -> None: ...
 
 @plain.task(name="p.a")
 def untouched(*args: Any) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Celery's current app is, after each test, what it was before."""
+    before = _state._tls.current_app
+    yield
+    _state._set_current_app(before)
 
 
 def plan_of(canvas: Any, **how: Any) -> Plan:
@@ -437,11 +445,14 @@ def test_a_handler_of_a_whole_canvas_is_every_step_s() -> None:
 
 @pytest.mark.parametrize("allow", [True, False])
 @pytest.mark.filterwarnings("ignore:task_allow_error_cb_on_chord_header")
-def test_a_chord_s_handler_holds_for_header_and_body(allow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chord_s_handler_holds_for_header_and_body(allow: bool) -> None:
     """A handler set on a chord is told of failures in its header and its body, whatever Celery's setting."""
-    monkeypatch.setattr(app.conf, "task_allow_error_cb_on_chord_header", allow)
-    canvas = chord([a.s(), b.s()], one.s(), app=app)
-    canvas.link_error(tell.s())
+    app.conf.task_allow_error_cb_on_chord_header = allow
+    try:
+        canvas = chord([a.s(), b.s()], one.s(), app=app)
+        canvas.link_error(tell.s())
+    finally:
+        app.conf.task_allow_error_cb_on_chord_header = False
     assert [step.on_error for step in plan_of(canvas).steps] == [("1.on_error.tell",)] * 3
 
 
