@@ -19,7 +19,7 @@ from typing import Any
 
 from celery import signals
 
-from aos_workflow import maintenance, wiring
+from aos_workflow import broker_guard, maintenance, wiring
 from aos_workflow.canvas import serves_workflows
 from aos_workflow.errors import AosError
 
@@ -63,6 +63,7 @@ def _check(sender: Any = None, **_: Any) -> None:
     app = getattr(sender, "app", None)
     if app is None or not serves_workflows(app):
         return
+    broker_guard.guard()
     try:
         runtime = wiring.runtime()
         runtime.kind = "worker"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from aos_workflow import __version__
+import aos_workflow
 from aos_workflow.errors import AosError
 
 #: Command -> its module and its line of the help, in that order. The module's attribute has the command's name.
@@ -62,7 +62,7 @@ def one_line(error: AosError) -> str:
 
 
 @click.group(name="aos", cls=Commands)
-@click.version_option(__version__, message="aos %(version)s")
+@click.version_option(aos_workflow.__version__, message="aos %(version)s")
 def aos() -> None:
     """Durable, deterministic workflows made of ordinary Celery canvases."""
     here = str(Path.cwd())

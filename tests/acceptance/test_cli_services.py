@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from aos_workflow.embedded import start_valkey
+from aos_workflow.upgrade import upgrade
 from tests.aos_command import ORDER, AosProcess, aos, command_line, shop_folder
 from tests.stack import Servers
 from tests.worker_process import wait_until
@@ -96,31 +97,25 @@ def test_dev_starts_everything_and_ends_it(servers: Servers, tmp_path: Path, exi
     assert [words for pid, words in children.items() if command_line(pid) == words] == []
 
 
-def test_dev_takes_its_children_along(servers: Servers, tmp_path: Path, exits: ExitStack) -> None:
-    """When ``aos dev`` is killed its servers, worker and beat end too."""
-    dev = start(
-        exits, "dev", "--app", "shop", "-c", "1", folder=shop_folder(tmp_path), AOS_HOME=str(servers.folder("dev"))
-    )
-    dev.wait_for("is ready")
-    children = dev.children()
-    assert len(children) == 4, children
-    dev.end(signal.SIGKILL)
-    wait_until(lambda: not any(command_line(pid) == words for pid, words in children.items()), what="all have ended")
-
-
 def test_dev_inline_serves_other_processes(tmp_path: Path, exits: ExitStack) -> None:
-    """``aos dev --inline`` performs runs that another process stored, by then or before, and ends with Ctrl-C."""
+    """``aos dev --inline`` performs runs that another process stored, before or by then, and ends with Ctrl-C."""
     folder = shop_folder(tmp_path)
-    dev = start(exits, "dev", "--inline", "--app", "shop", folder=folder, AOS_HOME=str(tmp_path / "home"))
-    dev.wait_for("Ctrl-C stops everything")
-    variables = exported(tmp_path / "home" / "env")
+    home = tmp_path / "home"
+    home.mkdir()
+    variables = {
+        "AOS_DATABASE_URL": f"sqlite:///{home / 'inline.db'}",
+        "AOS_BROKER_URL": "memory://",
+        "AOS_APP": "shop",
+    }
+    upgrade(url)
     words = ("run", "orders", "--input", ORDER, "--json")
+    left = aos(*words, folder=folder, **variables).document["id"]
+
+    dev = start(exits, "dev", "--inline", "--app", "shop", folder=folder, AOS_HOME=str(home))
+    dev.wait_for("Ctrl-C stops everything")
+    assert exported(home / "env") == variables
     done = aos(*words, "--wait", "--timeout-s", "30", folder=folder, **variables)
     assert done.status == 0, dev.log
     assert done.document["output"]["cents"] == 599
+    assert aos("runs", "wait", left, "--timeout-s", "30", folder=folder, **variables).status == 0, dev.log
     assert dev.end(signal.SIGINT) == 0
-
-    left = aos(*words, folder=folder, **variables).document["id"]
-    again = start(exits, "dev", "--inline", "--app", "shop", folder=folder, AOS_HOME=str(tmp_path / "home"))
-    assert aos("runs", "wait", left, "--timeout-s", "30", folder=folder, **variables).status == 0, again.log
-    assert again.end(signal.SIGTERM) == 0

@@ -99,8 +99,7 @@ class Scene:
             try:
                 wait_until(lambda: not client.hlen("unacked"), what="every message is acknowledged", timeout_s=30)
             except AssertionError:
-                for pid in worker.children():
-                    os.kill(pid, signal.SIGUSR2)  # see steps.py
+                _ask_where(worker)
                 raise
 
     def settle_all(self, handles: Sequence[RunHandle], *, within_s: float) -> list[RunResult]:
@@ -109,6 +108,8 @@ class Scene:
         try:
             return [handle.wait(timeout_s=max(0.1, deadline_s - time.monotonic())) for handle in handles]
         except WaitTimeout as late:
+            for worker in WorkerProcess.alive:
+                _ask_where(worker)
             raise AssertionError(f"not all runs ended within {within_s:g} s:\n{self.stuck()}") from late
 
     def stuck(self) -> str:
@@ -125,3 +126,11 @@ class Scene:
             if run.status != "succeeded":
                 found.append(f"{run.workflow} ({id}) is {run.status}: {run.error}")
         return found
+
+
+def _ask_where(worker: WorkerProcess) -> None:
+    """Have each process of a worker that hangs write the stacks of its threads to the log (see steps.py)."""
+    for pid in worker.children():
+        size = len(worker.log)
+        os.kill(pid, signal.SIGUSR2)
+        wait_until(lambda size=size: len(worker.log) > size, what=f"{pid} has written its stacks")  # type: ignore[misc]

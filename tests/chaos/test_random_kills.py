@@ -28,7 +28,7 @@ from tests.stack import Stack, driver_url
 RUNS = int(os.environ.get("AOS_CHAOS_RUNS", "120"))
 DEEDS = int(os.environ.get("AOS_CHAOS_KILLS", "16"))
 SEED = int(os.environ.get("AOS_CHAOS_SEED", "0")) or secrets.randbelow(10**6)
-STEP_S = 0.02
+STEP_S = 0.05
 #: How many different runs there are of each flow; each has a twin that is left in peace.
 SEEDS = 8
 #: Between two deeds, seconds: shorter than a worker's start, so that some are killed while they start.

@@ -1,4 +1,12 @@
-"""What the integration tests share: the engine of ``tests.integration.tasks`` on the module's stack, and its stage."""
+"""What the integration tests share: one stack with a worker of each pool, started when it is first asked for.
+
+shared     session   a database and a broker; ``engine`` enqueues on it, ``stage`` watches and steers its steps
+prefork    session   its workers: queue "celery" (with a result backend for plain tasks),
+threads              queues "threads" and "side",
+solo                 and queue "solo"
+bench      test      a store of its own without any worker, once on each database
+key        test      a key no other test uses
+"""
 
 from __future__ import annotations
 
@@ -10,7 +18,7 @@ import pytest
 
 from tests.conformance.store_cases import Bench, opened_bench
 from tests.integration import tasks
-from tests.stack import AppEngine, Stack, WorkerProcess
+from tests.stack import AppEngine, Servers, Stack, WorkerProcess
 
 APP = "tests.integration.tasks"
 
@@ -20,29 +28,45 @@ def app_module() -> str:
     return APP
 
 
-@pytest.fixture(scope="module")
-def engine(stack: Stack) -> AppEngine:
-    """What it enqueues, the workers of the module's stack perform."""
-    return stack.engine(APP)
+@pytest.fixture(scope="session")
+def shared(servers: Servers) -> Iterator[Stack]:
+    stack = Stack(servers)
+    with stack.engine(APP).store.engine.begin() as connection:
+        connection.exec_driver_sql(tasks.OWN_TABLE)
+    yield stack
+    stack.close()
 
 
-@pytest.fixture(scope="module")
-def prefork(stack: Stack, engine: AppEngine) -> WorkerProcess:
-    """The module's prefork worker."""
-    return stack.worker(APP)
+@pytest.fixture
+def engine(shared: Stack) -> AppEngine:
+    """What it enqueues, the shared workers perform."""
+    return shared.engine(APP)
 
 
-@pytest.fixture(scope="module")
-def stage(redis_url: str) -> Iterator[tasks.Stage]:
-    """The marks and gates of the module's workers."""
-    stage = tasks.Stage(redis_url)
+@pytest.fixture(scope="session")
+def prefork(shared: Stack) -> WorkerProcess:
+    return shared.worker(APP, concurrency=3, env={"CELERY_RESULT_BACKEND": shared.redis_url})
+
+
+@pytest.fixture(scope="session")
+def threads(shared: Stack) -> WorkerProcess:
+    return shared.worker(APP, pool="threads", concurrency=3, options=("-Q", "threads,side"))
+
+
+@pytest.fixture(scope="session")
+def solo(shared: Stack) -> WorkerProcess:
+    return shared.worker(APP, pool="solo", concurrency=1, options=("-Q", "solo"))
+
+
+@pytest.fixture(scope="session")
+def stage(shared: Stack) -> Iterator[tasks.Stage]:
+    stage = tasks.Stage(shared.redis_url)
     yield stage
     stage.redis.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    """A store and its fleet without any worker, once on each database."""
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_url")
     else:
@@ -53,7 +77,6 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 
 @pytest.fixture
 def key() -> str:
-    """A key no other test uses."""
     return secrets.token_hex(6)
 
 

@@ -138,7 +138,7 @@ class House:
     def now(self) -> float:
         """The database's time."""
         with self.database.connect() as connection:
-            return float(connection.scalar(select(func.extract("epoch", func.clock_timestamp()))))
+            return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
     def mark(self, entry: str, *, taken: float, sent: float) -> None:
         """Write what an earlier beat left behind."""
@@ -229,7 +229,7 @@ def test_a_frozen_leader_loses_the_lead(house: House) -> None:
 @pytest.mark.chaos
 def test_a_restarted_beat_repeats_nothing(house: House) -> None:
     """What was fired before a SIGKILL is not fired again, and what was missed is skipped or fired as one."""
-    entries = {"one": {**AGE, "catch_up": "one"}, "skip": AGE, "quick": QUICK}
+    entries: dict[str, dict[str, Any]] = {"one": {**AGE, "catch_up": "one"}, "skip": AGE, "quick": QUICK}
     for entry in ("one", "skip"):
         house.mark(entry, taken=AGE_S, sent=AGE_S)  # at least two slots are missed since
     newest = house.now() // AGE_S * AGE_S

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -23,17 +22,10 @@ pytestmark = [pytest.mark.services, pytest.mark.worker, pytest.mark.usefixtures(
 WAIT_S = 60
 
 
-@pytest.fixture(scope="module")
-def idle(servers: Servers) -> Iterator[AppEngine]:
+@pytest.fixture
+def idle(stack: Stack) -> AppEngine:
     """An engine whose runs nobody performs."""
-    stack = Stack(servers)
-    yield stack.engine(APP)
-    stack.close()
-
-
-@pytest.fixture(autouse=True)
-def _publish_to_the_right_broker(stack: Stack, engine: AppEngine) -> None:
-    stack.engine(APP)
+    return stack.engine(APP)
 
 
 def states(engine: AppEngine, run: RunHandle, address: str = "") -> list[str]:
@@ -276,18 +268,18 @@ def test_resuming_many_times_at_once_resumes_once(engine: AppEngine, stage: task
 
 
 def test_a_run_resumed_while_the_broker_is_away_is_swept_up(
-    servers: Servers, stack: Stack, engine: AppEngine, stage: tasks.Stage, key: str
+    servers: Servers, shared: Stack, engine: AppEngine, stage: tasks.Stage, key: str
 ) -> None:
     """As a run that was enqueued then."""
     stage.set(key, "fail")
     run = engine.enqueue(durable(tasks.fail_while.s(None, key)))
     run.wait(timeout_s=WAIT_S)
     stage.set(key, "pass")
-    offline = Stack(servers, database_url=stack.database_url, redis_url="redis://127.0.0.1:9/0")
+    offline = Stack(servers, database_url=shared.database_url, redis_url="redis://127.0.0.1:9/0")
 
     assert offline.engine(APP).resume(run.id).status is RunStatus.RUNNING
     offline.close()
-    stack.engine(APP)
+    shared.engine(APP)
 
     assert run.wait(timeout_s=WAIT_S).output == "passed"
 

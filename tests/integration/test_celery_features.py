@@ -25,29 +25,16 @@ pytestmark = pytest.mark.services
 WAIT_S = 60
 
 
-@pytest.fixture(scope="module")
-def engine(stack: Stack) -> AppEngine:
-    engine = stack.engine(APP)
-    with engine.store.engine.begin() as connection:
-        connection.exec_driver_sql(tasks.OWN_TABLE)
-    return engine
+@pytest.fixture
+def workers(engine: AppEngine, prefork: WorkerProcess, threads: WorkerProcess) -> dict[str, WorkerProcess]:
+    """Queue -> its worker."""
+    return {"celery": prefork, "side": threads}
 
 
 @pytest.fixture(scope="module")
-def workers(stack: Stack, engine: AppEngine, redis_url: str) -> dict[str, WorkerProcess]:
-    """Queue -> its worker. The first has a result backend, which plain tasks use and steps do not."""
-    env = {"CELERY_RESULT_BACKEND": redis_url}
-    started = {
-        "celery": stack.start_worker(APP, env=env),
-        "side": stack.start_worker(APP, pool="threads", options=("-Q", "side")),
-    }
-    return {queue: worker.wait_until_ready() for queue, worker in started.items()}
-
-
-@pytest.fixture(scope="module")
-def client(redis_url: str) -> Celery:
+def client(shared: Stack) -> Celery:
     """Somebody who calls tasks the plain way and reads their results."""
-    return Celery("client", broker=redis_url, backend=redis_url, set_as_current=False)
+    return Celery("client", broker=shared.redis_url, backend=shared.redis_url, set_as_current=False)
 
 
 def output(run: RunHandle) -> Any:

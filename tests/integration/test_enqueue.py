@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -40,12 +39,10 @@ pytestmark = pytest.mark.services
 NOWHERE = "redis://127.0.0.1:9/0"
 
 
-@pytest.fixture(scope="module")
-def quiet(servers: Servers) -> Iterator[Stack]:
+@pytest.fixture
+def quiet(stack: Stack) -> Stack:
     """A stack without a worker: what is published stays in its broker."""
-    stack = Stack(servers)
-    yield stack
-    stack.close()
+    return stack
 
 
 @pytest.fixture
@@ -162,15 +159,15 @@ def test_of_twenty_racing_requests_with_one_key_one_run_comes(quiet_engine: AppE
 
 
 def test_a_run_is_enqueued_while_the_broker_is_away_and_performed_once_it_is_swept(
-    servers: Servers, stack: Stack, engine: AppEngine, prefork: WorkerProcess
+    servers: Servers, shared: Stack, engine: AppEngine, prefork: WorkerProcess
 ) -> None:
     """The caller has its id, the row is the truth, and the fleet's sweep publishes it."""
-    offline = Stack(servers, database_url=stack.database_url, redis_url=NOWHERE)
+    offline = Stack(servers, database_url=shared.database_url, redis_url=NOWHERE)
     cut_off = offline.engine(APP)
     handles = [cut_off.enqueue("integration.sum", {"numbers": [1, 2, n]}) for n in range(5)]
     handles += cut_off.enqueue_many("integration.sum", [{"numbers": [n]} for n in range(5)])
     offline.close()
-    stack.engine(APP)
+    shared.engine(APP)
 
     outputs = [engine.handle(handle.id).wait(timeout_s=60).output for handle in handles]
 

@@ -12,25 +12,13 @@ from aos_workflow import durable, reading
 from aos_workflow.engine import RunHandle
 from aos_workflow.records import Attempt, RunResult, RunStatus
 from tests.integration import tasks
-from tests.integration.conftest import APP
-from tests.stack import AppEngine, Stack, wait_until
+from tests.stack import AppEngine, wait_until
 
-pytestmark = [pytest.mark.services, pytest.mark.worker, pytest.mark.usefixtures("pools")]
+pytestmark = [pytest.mark.services, pytest.mark.worker, pytest.mark.usefixtures("prefork", "threads", "solo")]
 
-#: Pool -> the queue its worker of this module serves.
+#: Pool -> the queue its worker serves.
 POOLS = {"prefork": "celery", "threads": "threads", "solo": "solo"}
 WAIT_S = 60
-
-
-@pytest.fixture(scope="module")
-def pools(stack: Stack, engine: AppEngine) -> None:
-    """A worker of each pool, all on one database and broker."""
-    workers = [
-        stack.start_worker(APP, pool=pool, concurrency=1 if pool == "solo" else 3, options=("-Q", queue))
-        for pool, queue in POOLS.items()
-    ]
-    for worker in workers:
-        worker.wait_until_ready()
 
 
 def attempts(engine: AppEngine, run: RunHandle, address: str = "") -> list[Attempt]:

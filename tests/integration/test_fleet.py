@@ -19,6 +19,7 @@ from aos_workflow.records import Busy, RunStatus, WorkerProcess
 from aos_workflow.schema import runs, ticks, workers
 from tests.conformance.store_cases import Bench, at_once, line
 from tests.integration import tasks
+from tests.integration.conftest import APP
 from tests.stack import AppEngine, Stack, wait_until
 from tests.stack import WorkerProcess as RealWorker
 
@@ -296,15 +297,15 @@ def test_a_child_that_is_killed_is_buried_and_its_step_performed_by_another(
 
 
 @pytest.mark.worker
-def test_a_worker_that_is_shut_down_leaves_the_fleet(stack: Stack, engine: AppEngine, app_module: str) -> None:
+def test_a_worker_that_is_shut_down_leaves_the_fleet(shared: Stack, engine: AppEngine) -> None:
     """Main process and children say goodbye; nobody waits for their silence."""
-    worker = stack.worker(app_module, concurrency=2)
-    handles = engine.enqueue_many("integration.sum", [{"numbers": [n]} for n in range(6)])
-    for run in handles:
-        run.wait(timeout_s=60)
+    worker = shared.worker(APP, concurrency=1, options=("-Q", "leaving"))
+    engine.enqueue(durable(tasks.add.s(1, 1).set(queue="leaving"))).wait(timeout_s=60)
     pids = {worker.pid, *worker.children()}
     fleet = Fleet(engine.store.engine, ttl_s=3600.0)
+    members = pids & {row["pid"] for row in fleet.alive()}
 
     assert worker.terminate() == 0
 
+    assert members
     assert not pids & {row["pid"] for row in fleet.alive()}

@@ -230,11 +230,11 @@ def test_a_handle_gives_the_output_or_the_reason_why_there_is_none(
         going.output()
 
 
-def test_a_handle_made_from_an_id_is_as_good_as_the_one_enqueue_returned(stack: Stack, engine: AppEngine) -> None:
+def test_a_handle_made_from_an_id_is_as_good_as_the_one_enqueue_returned(shared: Stack, engine: AppEngine) -> None:
     """Another process needs only the id."""
     run = engine.enqueue(durable(tasks.add.s(1, 2)))
 
-    assert stack.engine(APP).handle(run.id).wait(timeout_s=60) == run.wait(timeout_s=60)
+    assert shared.engine(APP).handle(run.id).wait(timeout_s=60) == run.wait(timeout_s=60)
 
 
 def test_waiting_on_sqlite_looks_until_the_run_has_ended(tmp_path: Path) -> None:

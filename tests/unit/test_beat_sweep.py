@@ -28,7 +28,7 @@ def app() -> Celery:
     app.conf.task_default_queue = f"q-{secrets.token_hex(4)}"
     app.set_current()
 
-    @app.task(name="double", shared=False)
+    @app.task(name="double", shared=False)  # type: ignore[untyped-decorator]
     def double(number: int) -> int:
         return 2 * number
 

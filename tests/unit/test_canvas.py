@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from celery import Celery, Task, _state
 from celery.canvas import Signature, chain, chord, group, signature, xmap
-from kombu import Queue
+from kombu.entity import Queue
 
 from aos_workflow import canvas as room
 from aos_workflow.canvas import DEEPEST, app_of, compile_canvas, serves_workflows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -16,7 +17,9 @@ from aos_workflow import WorkflowTask
 from aos_workflow.cli.dev.place import Ports
 from aos_workflow.cli.dev.supervisor import Child, pause_s
 from aos_workflow.cli.processes import beat_command, process_environment, worker_command
+from aos_workflow.membership import is_running
 from aos_workflow.settings import Settings
+from tests.aos_command import environment
 from tests.worker_process import PATIENCE_S, ROOT, wait_until
 from workers.config import RECOMMENDED, configure
 
@@ -97,6 +100,26 @@ def test_a_child_that_dies_is_started_again() -> None:
     assert not child.is_alive
     with pytest.raises(ProcessLookupError):
         os.kill(int(lines[2].split()[-1]), 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tie a process to its parent")
+def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
+    """When the process that keeps a child is killed, the kernel kills the child."""
+    code = """
+import os, signal, sys
+from aos_workflow.cli.dev.supervisor import Child
+pid = "import os, signal; print(os.getpid()); signal.pause()"
+Child("echo", [sys.executable, "-u", "-c", pid], dict(os.environ), lambda _, text: print(text, flush=True))
+signal.pause()
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment({}))
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert is_running(child)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not is_running(child), what="the child has ended")
+    parent.stdout.close()
 
 
 def test_a_child_that_will_not_end_is_killed_when_asked_to_hurry() -> None:

@@ -51,7 +51,12 @@ def test_a_listener_can_leave(hear: Listen) -> None:
 def test_a_listener_may_leave_while_it_is_told(hear: Listen) -> None:
     """A listener that leaves during an announcement does not make the next one miss it."""
     heard: list[str] = []
-    leave = hear(lambda _: (heard.append("short-lived"), leave())[0])
+
+    def short_lived(_: Event) -> None:
+        heard.append("short-lived")
+        leave()
+
+    leave = hear(short_lived)
     hear(lambda _: heard.append("steady"))
     announce("x")
     announce("y")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 
 from aos_workflow.errors import BadOption
 from aos_workflow.options import MOST_LOSSES, OPTION_NAMES, StepOptions, backoff_s, delivery_options

@@ -49,7 +49,7 @@ def auto() -> NoReturn:
 
 
 @app.task(name="p.becoming", bind=True)
-def becoming(self: Task) -> NoReturn:
+def becoming(self: Task) -> None:
     self.replace(echo.s("instead"))
 
 

@@ -177,7 +177,7 @@ def test_only_a_first_parameter_named_ctx_is_the_context() -> None:
 def test_an_unknown_option_is_refused_with_a_hint(option: str) -> None:
     """An option that neither the engine nor Celery has is refused by name, with the engine's own listed."""
     with pytest.raises(BadOption, match=rf"@step\({option}=\.\.\.\).*neither the engine nor Celery") as refused:
-        step(**{option: 1})(lambda: None)
+        step(None, **{option: 1})(lambda: None)
     assert all(name in refused.value.fix for name in OPTION_NAMES)
 
 
@@ -206,7 +206,7 @@ def test_celery_s_options_go_to_celery(options: dict[str, Any]) -> None:
 def test_a_senseless_option_is_refused_at_definition(option: str, value: Any) -> None:
     """An option out of range is refused when the step is declared, not when it runs."""
     with pytest.raises(BadOption, match=rf"@step\({option}="):
-        step(**{option: value})(lambda: None)
+        step(None, **{option: value})(lambda: None)
 
 
 # --- Workflow -------------------------------------------------------------------------------
