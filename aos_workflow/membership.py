@@ -77,7 +77,9 @@ class Membership:
     def _beat(self, me: WorkerProcess, stop: threading.Event) -> None:
         while not stop.wait(self._beat_every_s):
             try:
-                self.fleet.beat(me)
+                with self._lock:  # a goodbye must be the last word
+                    if not stop.is_set():
+                        self.fleet.beat(me)
             except StoreError as error:
                 # Silent for longer than its time to live, its steps may be taken over; the fence decides.
                 log.warning("heartbeat of %s failed: %s", me.id, error)

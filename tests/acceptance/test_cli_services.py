@@ -107,7 +107,7 @@ def test_dev_inline_serves_other_processes(tmp_path: Path, exits: ExitStack) -> 
         "AOS_BROKER_URL": "memory://",
         "AOS_APP": "shop",
     }
-    upgrade(url)
+    upgrade(variables["AOS_DATABASE_URL"])
     words = ("run", "orders", "--input", ORDER, "--json")
     left = aos(*words, folder=folder, **variables).document["id"]
 
