@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import CPendingDeprecationWarning
 
 from aos_workflow import wiring
 from aos_workflow.errors import AosError, SettingsError
@@ -39,6 +41,8 @@ def say_ready(sender: Any = None, **_: Any) -> None:
     logging.getLogger("aos_workflow.worker").info("%s is ready", getattr(sender, "hostname", "the worker"))
 
 
+# Said at every lost connection, about a setting that config.py has made.
+warnings.filterwarnings("ignore", r"\s*In Celery 5\.1 we introduced", CPendingDeprecationWarning)
 signals.after_setup_logger.connect(log_steps, weak=False)
 signals.worker_ready.connect(say_ready, weak=False)
 try:

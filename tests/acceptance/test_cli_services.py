@@ -69,7 +69,7 @@ def test_a_worker_outlives_its_broker(servers: Servers, tmp_path: Path, exits: E
     worker.wait_for("Connection to broker lost")
     exits.enter_context(start_valkey(valkey.directory, port=valkey.port))
     stamp.touch()
-    assert aos("runs", "wait", run_id, "--timeout-s", "30", folder=folder, **variables).status == 0, worker.log
+    assert aos("runs", "wait", run_id, "--timeout-s", "50", folder=folder, **variables).status == 0, worker.log
     assert "Unrecoverable" not in worker.log
     assert worker.end(signal.SIGTERM) == 0
 
@@ -90,7 +90,7 @@ def test_dev_starts_everything_and_ends_it(servers: Servers, tmp_path: Path, exi
     wait_until(Path(f"{stamp}.begun").exists, what="the step has begun")
     os.kill(worker, signal.SIGKILL)
     stamp.touch()
-    assert aos("runs", "wait", run_id, "--timeout-s", "30", folder=folder, **variables).status == 0, dev.log
+    assert aos("runs", "wait", run_id, "--timeout-s", "50", folder=folder, **variables).status == 0, dev.log
 
     children |= dev.children()
     assert dev.end(signal.SIGINT) == 0
@@ -114,8 +114,8 @@ def test_dev_inline_serves_other_processes(tmp_path: Path, exits: ExitStack) -> 
     dev = start(exits, "dev", "--inline", "--app", "shop", folder=folder, AOS_HOME=str(home))
     dev.wait_for("Ctrl-C stops everything")
     assert exported(home / "env") == variables
-    done = aos(*words, "--wait", "--timeout-s", "30", folder=folder, **variables)
+    done = aos(*words, "--wait", "--timeout-s", "50", folder=folder, **variables)
     assert done.status == 0, dev.log
     assert done.document["output"]["cents"] == 599
-    assert aos("runs", "wait", left, "--timeout-s", "30", folder=folder, **variables).status == 0, dev.log
+    assert aos("runs", "wait", left, "--timeout-s", "50", folder=folder, **variables).status == 0, dev.log
     assert dev.end(signal.SIGINT) == 0

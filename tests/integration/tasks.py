@@ -193,6 +193,14 @@ def pid_after(pids: list[int] | None = None) -> list[int]:
     return [*(pids or []), os.getpid()]
 
 
+@step
+def start_others(ctx: StepContext, key: str) -> list[Any]:
+    """Calls a step as a function, sends a plain task, and enqueues a run of its own."""
+    run = plus_two.enqueue(int(draw(0) > 2) + 5, idempotency_key=ctx.idempotency_key)
+    visit.delay(None, key, "plain")
+    return [add(1, 2), run.id]
+
+
 # --- failing --------------------------------------------------------------------------------------------------
 
 
@@ -386,6 +394,13 @@ def write_and_hold(ctx: StepContext, key: str) -> int:
     ctx.session.execute(text("INSERT INTO own_rows VALUES (:key, :attempt)"), {"key": key, "attempt": ctx.attempt})
     stage().hold(key)
     return ctx.attempt
+
+
+@step(timeout_s=0.3)
+def write_slowly(ctx: StepContext, key: str) -> None:
+    """Writes a row and then waits for the database longer than it may."""
+    ctx.session.execute(text("INSERT INTO own_rows VALUES (:key, :attempt)"), {"key": key, "attempt": ctx.attempt})
+    ctx.session.execute(text("SELECT pg_sleep(1)"))
 
 
 @step

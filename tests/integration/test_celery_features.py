@@ -175,6 +175,18 @@ def test_steps_leave_nothing_in_the_result_backend(
     assert list(stage.redis.scan_iter(f"celery-task-meta-{run.id}*")) == []
 
 
+def test_a_step_may_call_steps_send_plain_tasks_and_enqueue_runs(
+    engine: AppEngine, workers: dict[str, WorkerProcess], stage: tasks.Stage, key: str
+) -> None:
+    """Each is what it would be elsewhere: a function call, a plain task, a run of its own."""
+    added, run_id = output(engine.enqueue(durable(tasks.start_others.s(key))))
+
+    assert added == 3
+    assert output(engine.handle(run_id)) == 7
+    stage.wait_for_marks(key, 1)
+    assert stage.marks(key) == ["plain"]
+
+
 # --- ctx.session ----------------------------------------------------------------------------------------------
 
 
@@ -189,6 +201,20 @@ def test_rows_of_a_step_that_is_retried_exist_exactly_once(
     with engine.store.engine.connect() as connection:
         rows = connection.execute(text("SELECT attempt FROM own_rows WHERE key = :key"), {"key": key}).scalars().all()
     assert rows == [2]
+
+
+@pytest.mark.parametrize("queue", ["celery", "side"])
+def test_rows_of_a_step_that_runs_out_of_time_are_gone(
+    engine: AppEngine, workers: dict[str, WorkerProcess], key: str, queue: str
+) -> None:
+    """Also when it is the database it waits for."""
+    result = engine.enqueue(durable(tasks.write_slowly.s(key).set(queue=queue))).wait(timeout_s=WAIT_S)
+
+    assert result.error is not None
+    assert result.error.code == "STEP_TIMEOUT"
+    with engine.store.engine.connect() as connection:
+        rows = connection.execute(text("SELECT attempt FROM own_rows WHERE key = :key"), {"key": key}).all()
+    assert rows == []
 
 
 def test_a_statement_that_was_refused_and_swallowed_fails_the_step(
@@ -330,6 +356,8 @@ def test_messages_that_make_no_sense_are_dropped_and_the_worker_lives(
     """Unknown runs, plans and addresses, forged epochs, malformed headers, doubles of what is done."""
     run = engine.enqueue(durable(tasks.visit.s(None, key, "once") | tasks.emit.s()))
     output(run)
+    other = engine.enqueue(durable(tasks.add.s(1, 1) | tasks.add.s(1) | tasks.add.s(1)))
+    output(other)
     plan = engine.store.run(run.id).plan_digest
     good = {"run": run.id, "address": "1.visit", "epoch": 1, "plan": plan}
     forged: list[Any] = [
@@ -340,6 +368,8 @@ def test_messages_that_make_no_sense_are_dropped_and_the_worker_lives(
         {**good, "address": "2.emit/1.nothing"},
         {**good, "plan": "0" * 64},
         {**good, "plan": ""},
+        {**good, "plan": engine.store.run(other.id).plan_digest},
+        {**good, "plan": engine.store.run(other.id).plan_digest, "address": "3.add"},
         {**good, "run": "nobody"},
         {**good, "run": "nobody", "plan": ""},
         {**good, "run": "a\0b"},
@@ -357,6 +387,26 @@ def test_messages_that_make_no_sense_are_dropped_and_the_worker_lives(
     assert stage.marks(key) == ["once"]
     assert states(engine, run) == ["committed", "committed"]
     assert not workers["celery"].has_ended
+
+
+def test_a_message_for_a_step_whose_time_has_not_come_starts_nothing(
+    engine: AppEngine, workers: dict[str, WorkerProcess], stage: tasks.Stage, key: str
+) -> None:
+    """Reordered or forged: what comes before it is not committed yet, so neither is it performed nor the run failed."""
+    join = group(tasks.hold.s(1, key), tasks.add.s(1, 1)) | tasks.visit.s(key, "joined") | tasks.emit.s()
+    run = engine.enqueue(durable(join))
+    stage.wait_for_arrivals(key)
+    plan = engine.store.run(run.id).plan_digest
+    for address in ("3.visit", "4.emit"):
+        header = {"run": run.id, "address": address, "epoch": 1, "plan": plan}
+        tasks.app.send_task(f"{APP}.visit", headers={"aos": header}, argsrepr="", kwargsrepr="")
+    engine.enqueue(durable(tasks.add.s(1, 1))).wait(timeout_s=WAIT_S)
+    early = stage.marks(key)
+    stage.open(key)
+
+    assert output(run) == "joined"
+    assert (early, stage.marks(key)) == ([], ["joined"])
+    assert [checkpoint.address for checkpoint in kept(engine, run)][-2:] == ["3.visit", "4.emit"]
 
 
 # --- in this process ------------------------------------------------------------------------------------------

@@ -6,22 +6,25 @@ import signal
 from functools import partial
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from aos_workflow import durable, executor, reading, recovery
 from aos_workflow.assembly import Runtime
 from aos_workflow.checkpoint import CheckpointStore
+from aos_workflow.embedded import start_postgres
 from aos_workflow.engine import RunHandle
 from aos_workflow.errors import StoreUnavailable
 from aos_workflow.fleet import Fleet
-from aos_workflow.records import Attempt, AttemptState, Committed, RunStatus, workflow_hash
-from aos_workflow.schema import plans, runs
+from aos_workflow.records import Attempt, AttemptState, Committed, RunResult, RunStatus, workflow_hash
+from aos_workflow.schema import VERSION_TABLE, checkpoints, plans, runs
 from aos_workflow.settings import Settings
 from aos_workflow.settlement import Settlement
+from aos_workflow.upgrade import upgrade
 from tests.conformance.store_cases import Bench, LossyProxy, at_once, failure, fan, guarded, line
 from tests.integration import tasks
 from tests.integration.conftest import APP
-from tests.stack import AppEngine, Stack, WorkerProcess, wait_until
+from tests.stack import AppEngine, Servers, Stack, WorkerProcess, wait_until
 
 pytestmark = pytest.mark.services
 WAIT_S = 60
@@ -417,6 +420,74 @@ def test_each_message_may_come_a_hundred_times(
     assert result.output == "after"
     assert (len(stage.arrivals(key)), stage.marks(key)) == (1, ["after"])
     assert [attempt.state.value for attempt in attempts(engine, run)] == ["committed", "committed"]
+
+
+@pytest.mark.worker
+@pytest.mark.chaos
+def test_runs_go_on_after_postgresql_was_restarted_under_them(
+    servers: Servers, inline_engine: AppEngine, app_module: str
+) -> None:
+    """Immediate shutdown, twice, with runs under way: what was acknowledged is there, and every hash is the usual."""
+    folder = servers.folder("pg")
+    server = start_postgres(folder, durable=True)
+    upgrade(server.url)
+    stack = Stack(servers, database_url=server.url)
+    engine, seeds = stack.engine(app_module), range(20)
+    worker = stack.worker(app_module, concurrency=2)
+    handles = engine.enqueue_many("integration.ten", [1] * len(seeds), seeds=seeds)
+    for share in (20, 60):
+        wait_until(partial(has_checkpoints, engine, share), what=f"{share} steps are committed")
+        server.process.signal(signal.SIGQUIT)
+        server.process.done.wait(WAIT_S)
+        server = start_postgres(folder, durable=True, port=server.port)
+
+    results = [patient_result(run) for run in handles]
+    usual = [inline_engine.run_here("integration.ten", 1, seed=seed).workflow_hash for seed in seeds]
+
+    assert {result.status for result in results} == {RunStatus.SUCCEEDED}
+    assert [result.workflow_hash for result in results] == usual
+    assert not worker.has_ended
+    stack.close()
+    server.stop()
+
+
+def has_checkpoints(engine: AppEngine, count: int) -> bool:
+    """Are so many steps committed? A database that is away has none."""
+    try:
+        with engine.store.engine.connect() as connection:
+            return bool(connection.execute(select(func.count()).select_from(checkpoints)).scalar_one() >= count)
+    except DBAPIError:
+        return False
+
+
+def patient_result(run: RunHandle) -> RunResult:
+    """How a run ended; a waiter whose connection died waits again."""
+    for _ in range(20):
+        try:
+            return run.wait(timeout_s=WAIT_S)
+        except StoreUnavailable:
+            continue
+    raise AssertionError("the database stayed away")
+
+
+@pytest.mark.worker
+@pytest.mark.parametrize(("revision", "fix"), [("0000", "aos db upgrade"), ("9999", "deploy the code")])
+def test_a_worker_does_not_start_on_a_schema_of_another_version(
+    servers: Servers, app_module: str, revision: str, fix: str
+) -> None:
+    """It ends with a message that says what to do, before it takes a message from the broker."""
+    stack = Stack(servers)
+    with stack.engine(app_module).store.engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '{revision}'")
+
+    worker = stack.start_worker(app_module, pool="solo")
+    worker.wait_until_ended()
+
+    assert worker.returncode not in (0, None)
+    assert revision in worker.log
+    assert fix in worker.log
+    assert "Traceback" not in worker.log
+    stack.close()
 
 
 @pytest.mark.worker

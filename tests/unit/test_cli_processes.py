@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,8 @@ def test_another_package_named_workers_is_left_alone(tmp_path: Path, monkeypatch
     (tmp_path / "workers" / "app.py").write_text("app = None\n")
     monkeypatch.chdir(tmp_path)
     assert worker_command(SETTINGS)[3:5] == ["-A", "shop"]
-    assert process_environment(SETTINGS)["CELERY_BROKER_URL"] == SETTINGS.broker_url
+    environment = process_environment(replace(SETTINGS, home=tmp_path / "home"))
+    assert environment["CELERY_BROKER_URL"] == SETTINGS.broker_url
 
 
 def test_the_environment_is_complete_before_celery_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +61,7 @@ def test_the_environment_is_complete_before_celery_starts(tmp_path: Path, monkey
     assert environment["PYTHONUNBUFFERED"] == "1"
     assert environment["PYTHONPATH"] == os.pathsep.join(["/first", str(ROOT)])
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/elsewhere")
-    assert process_environment(SETTINGS)["PROMETHEUS_MULTIPROC_DIR"] == "/elsewhere"
+    assert process_environment(SETTINGS)["PROMETHEUS_MULTIPROC_DIR"] == "/elsewhere"  # and makes no folder
 
 
 def test_recommended_settings_give_way() -> None:
