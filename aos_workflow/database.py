@@ -15,8 +15,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from aos_workflow.clock import SystemClock
 from aos_workflow.errors import SchemaMismatch, SettingsError, StoreError, StoreUnavailable
 
-#: Execution option of connections that only ask: on SQLite they wait for no writer, and no writer for them.
-READS_ONLY = "aos_reads_only"
+#: Execution option of connections for single statements: autocommit on PostgreSQL; on SQLite they only ask, so that
+#: they wait for no writer, and no writer for them.
+SINGLE_STATEMENTS = "aos_single_statements"
 
 
 def normalised_url(url: str) -> URL:
@@ -47,7 +48,7 @@ def open_database(url: str, *, pool_size: int = 2, overflow: int = 8, applicatio
     """
     parsed = normalised_url(url)
     if parsed.get_backend_name() == "postgresql":
-        return create_engine(
+        engine = create_engine(
             parsed,
             pool_size=pool_size,
             max_overflow=overflow,
@@ -61,6 +62,8 @@ def open_database(url: str, *, pool_size: int = 2, overflow: int = 8, applicatio
                 "options": "-c idle_in_transaction_session_timeout=300000",
             },
         )
+        _switch_autocommit(engine)
+        return engine
     engine = create_engine(parsed, connect_args={"timeout": 30, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
@@ -72,7 +75,7 @@ def open_database(url: str, *, pool_size: int = 2, overflow: int = 8, applicatio
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
-        if not connection.get_execution_options().get(READS_ONLY):
+        if not connection.get_execution_options().get(SINGLE_STATEMENTS):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
@@ -80,9 +83,25 @@ def open_database(url: str, *, pool_size: int = 2, overflow: int = 8, applicatio
 
 def quick(engine: Engine) -> Engine:
     """The same database for single statements: autocommit on PostgreSQL, readers that lock nothing on SQLite."""
-    if engine.dialect.name == "postgresql":
-        return engine.execution_options(isolation_level="AUTOCOMMIT")
-    return engine.execution_options(**{READS_ONLY: True})
+    return engine.execution_options(**{SINGLE_STATEMENTS: True})
+
+
+def _switch_autocommit(engine: Engine) -> None:
+    """``quick`` connections commit each statement; back in the pool they do not.
+
+    Not with SQLAlchemy's ``isolation_level="AUTOCOMMIT"``: resetting that costs a round trip at every check-in,
+    one that raises the driver's own error when the connection has died. psycopg2's flag never leaves the process.
+    """
+
+    @event.listens_for(engine, "engine_connect")
+    def switch_on(connection: Any) -> None:
+        if connection.get_execution_options().get(SINGLE_STATEMENTS):
+            connection.connection.dbapi_connection.autocommit = True
+
+    @event.listens_for(engine, "checkin")
+    def switch_off(connection: Any, _record: Any) -> None:
+        if connection is not None and not connection.closed:
+            connection.autocommit = False
 
 
 def _enter_wal(connection: Any) -> None:

@@ -106,7 +106,7 @@ class StepExecutor:
                 lambda: self._claim(message, step, plan, options, token),
                 patience_s=CLAIM_PATIENCE_S,
             )
-        except StoreUnavailable:
+        except BaseException:
             # It may have been granted and only the answer was lost: then only a new identity frees the step.
             self._start_new_life()
             raise
@@ -184,6 +184,9 @@ class StepExecutor:
         run = granted.run
         try:
             plan = self.store.effective_plan(run.id, run.plan_digest, run.splices)
+            if not plan.is_open(message.address, run.done):
+                log.warning("message for %s of run %s came before its time", message.address, run.id)
+                return self.settlement.put_off(granted, AttemptState.DEFERRED, 0.0, None)
             step = plan.step(message.address)
             delay_s = _first_delay_s(step, granted)
             if delay_s > 0:
@@ -254,6 +257,10 @@ def _first_delay_s(step: Step, granted: Granted) -> float:
 
 
 def _end_session(context: StepContext) -> None:
-    if context.has_session:
-        context.session.rollback()
+    """Undo what the body wrote. A body that was left behind at its deadline may still be using the session."""
+    if not context.has_session:
+        return
+    try:
         context.session.close()
+    except Exception:
+        log.warning("the session of step %s could not be closed", context.address, exc_info=True)

@@ -181,6 +181,14 @@ class Plan:
         lowest, mask = self._needs[position]
         return not done >> position & 1 and done >> lowest & mask == mask
 
+    def is_open(self, address: str, done: int) -> bool:
+        """May ``address`` run: is it a handler, or a step whose predecessors are all in ``done``?"""
+        position = self.positions.get(address)
+        if position is None:
+            return address in self
+        lowest, mask = self._needs[position]
+        return done >> lowest & mask == mask
+
     def released(self, done: int, address: str) -> tuple[str, ...]:
         """What committing ``address`` made ready: ``ready(done)`` less ``ready(done without it)``.
 

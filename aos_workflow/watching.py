@@ -13,7 +13,7 @@ from typing import Any
 
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.clock import monotonic_s
-from aos_workflow.database import in_our_words
+from aos_workflow.database import in_our_words, quick
 from aos_workflow.errors import WaitTimeout
 from aos_workflow.records import RunStatus
 
@@ -33,7 +33,7 @@ def wait_for_end(store: CheckpointStore, run_id: str, *, timeout_s: float | None
 
 
 def _listen(store: CheckpointStore, run_id: str, deadline_s: float | None) -> RunStatus:
-    with in_our_words(), store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with in_our_words(), quick(store.engine).connect() as connection:
         connection.exec_driver_sql(f'LISTEN "{channel_of(run_id)}"')
         try:
             status = store.watch(run_id)

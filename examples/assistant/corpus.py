@@ -42,8 +42,7 @@ def search(query: str, *, limit: int = 2) -> list[dict[str, str]]:
     """The articles that share most words with the query, titles counting triple; ties by title."""
     wanted = words(query)
     scored = sorted(
-        (-3 * len(wanted & words(title)) - len(wanted & words(text)), title)
-        for title, text in ARTICLES.items()
+        (-3 * len(wanted & words(title)) - len(wanted & words(text)), title) for title, text in ARTICLES.items()
     )
     return [{"title": title, "text": ARTICLES[title]} for score, title in scored[:limit] if score < 0]
 

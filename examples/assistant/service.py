@@ -67,9 +67,7 @@ class World:
                 case "/notebook":
                     return {"notes": list(self._notes)}
                 case "/stats":
-                    return {
-                        name: dict(sorted(counts.items())) for name, counts in sorted(self._stats.items())
-                    }
+                    return {name: dict(sorted(counts.items())) for name, counts in sorted(self._stats.items())}
         return None
 
     def act(self, path: str, body: Any, key: str | None) -> tuple[int, dict[str, Any]]:
@@ -86,9 +84,7 @@ class World:
                 return 200, self._count(path, "repeated", answer)
             self._tries[identity] += 1
             if self._tries[identity] <= self._flaky:
-                return 503, self._count(
-                    path, "failed", {"error": f"try {self._tries[identity]} fails on purpose"}
-                )
+                return 503, self._count(path, "failed", {"error": f"try {self._tries[identity]} fails on purpose"})
             try:
                 answer = route(body)
             except (KeyError, TypeError, ValueError) as error:

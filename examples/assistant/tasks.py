@@ -42,9 +42,7 @@ def tool_call(base_url: str, call: dict[str, str]) -> Signature:
     """The step that makes a call the model asked for; ValueError if it made up the tool."""
     tools = {"search": search, "calculate": calculate}
     if call["tool"] not in tools:
-        raise ValueError(
-            f"the model asked for the tool {call['tool']!r}; there are {', '.join(sorted(tools))}"
-        )
+        raise ValueError(f"the model asked for the tool {call['tool']!r}; there are {', '.join(sorted(tools))}")
     return tools[call["tool"]].s(base_url, call["argument"])
 
 

@@ -118,14 +118,10 @@ def _cleaning(totals: dict[str, Any], rows: int) -> str:
     rejected, repaired = totals["rejected"], totals["repaired"]
     lost = sum(rejected.values())
     reasons = "\n".join(
-        f"| {reason} | {rejected[reason]:,} | {meaning} |"
-        for reason, meaning in REASONS.items()
-        if reason in rejected
+        f"| {reason} | {rejected[reason]:,} | {meaning} |" for reason, meaning in REASONS.items() if reason in rejected
     )
     repairs = "\n".join(
-        f"| {repair} | {repaired[repair]:,} | {meaning} |"
-        for repair, meaning in REPAIRS.items()
-        if repair in repaired
+        f"| {repair} | {repaired[repair]:,} | {meaning} |" for repair, meaning in REPAIRS.items() if repair in repaired
     )
     sample = "\n".join(
         f"{line['file']}:{line['line']:<6} {line['reason']:<20} {line['text']}" for line in totals["sample"]

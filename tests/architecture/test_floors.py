@@ -78,9 +78,7 @@ def place(path: Path, line: int | None = None) -> str:
 
 def lint_imports(checkout: Path) -> subprocess.CompletedProcess[str]:
     command = "from importlinter.cli import lint_imports_command as lint; lint(['--no-logo', '--no-cache'])"
-    return subprocess.run(
-        [sys.executable, "-c", command], cwd=checkout, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-c", command], cwd=checkout, capture_output=True, text=True, check=False)
 
 
 def test_floors_and_doors_hold() -> None:
@@ -139,8 +137,7 @@ def test_bedrock_needs_the_standard_library_only() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             tops = {name.partition(".")[0] for name in names}
             foreign += [
-                f"{place(path, node.lineno)} {top}"
-                for top in tops - sys.stdlib_module_names - {"aos_workflow"}
+                f"{place(path, node.lineno)} {top}" for top in tops - sys.stdlib_module_names - {"aos_workflow"}
             ]
     assert foreign == []
 
@@ -162,9 +159,7 @@ def test_rooms_do_not_import_from_the_front_door() -> None:
 def test_no_file_is_named_after_nothing() -> None:
     """A file is named for what is in it: utils, helpers, common, base and models say nothing."""
     sources = (
-        path
-        for folder in ("aos_workflow", "workers", "beat", "tests")
-        for path in (ROOT / folder).rglob("*.py")
+        path for folder in ("aos_workflow", "workers", "beat", "tests") for path in (ROOT / folder).rglob("*.py")
     )
     empty = [
         place(path)
@@ -177,11 +172,7 @@ def test_no_file_is_named_after_nothing() -> None:
 def test_files_are_short() -> None:
     """No file is longer than 400 lines, and nine of ten stay within 300."""
     lengths = {place(path): len(path.read_text(encoding="utf-8").splitlines()) for path in DEPLOYED}
-    long = {
-        name: lines
-        for name, lines in sorted(lengths.items(), key=lambda item: -item[1])
-        if lines > SHORT_LINES
-    }
+    long = {name: lines for name, lines in sorted(lengths.items(), key=lambda item: -item[1]) if lines > SHORT_LINES}
     assert {name: lines for name, lines in long.items() if lines > LONGEST_LINES} == {}
     assert len(long) <= len(lengths) / 10, f"longer than {SHORT_LINES} lines: {long}"
 

@@ -112,9 +112,7 @@ def test_the_doors_lead_somewhere(wheel: Path, tmp_path: Path) -> None:
     package = tmp_path / "aos_workflow"
     doors = ["import aos_workflow", f"assert {str(package)!r} in aos_workflow.__path__"]
     if (package / "cli").exists() or (package / "cli.py").exists():
-        doors.append(
-            "from aos_workflow.cli import aos, main; assert callable(main); assert aos.name == 'aos'"
-        )
+        doors.append("from aos_workflow.cli import aos, main; assert callable(main); assert aos.name == 'aos'")
     if (package / "testing.py").exists():
         doors.append("import aos_workflow.testing")
     environment = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
@@ -138,9 +136,7 @@ def test_every_requirement_has_a_floor() -> None:
 
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("platform", PLATFORMS, ids=lambda platform: str(platform[0]))
-def test_each_requirement_is_pinned_once_within_its_range(
-    python: str, platform: tuple[str, str, str]
-) -> None:
+def test_each_requirement_is_pinned_once_within_its_range(python: str, platform: tuple[str, str, str]) -> None:
     """On each supported Python and platform one pin applies per requirement, and it satisfies the range."""
     environment = {
         **default_environment(),

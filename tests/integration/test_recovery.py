@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from functools import partial
 
@@ -437,7 +438,7 @@ def test_runs_go_on_after_postgresql_was_restarted_under_them(
     handles = engine.enqueue_many("integration.ten", [1] * len(seeds), seeds=seeds)
     for share in (20, 60):
         wait_until(partial(has_checkpoints, engine, share), what=f"{share} steps are committed")
-        server.process.signal(signal.SIGQUIT)
+        os.kill(server.pid, signal.SIGQUIT)
         server.process.done.wait(WAIT_S)
         server = start_postgres(folder, durable=True, port=server.port)
 
@@ -471,7 +472,7 @@ def patient_result(run: RunHandle) -> RunResult:
 
 
 @pytest.mark.worker
-@pytest.mark.parametrize(("revision", "fix"), [("0000", "aos db upgrade"), ("9999", "deploy the code")])
+@pytest.mark.parametrize(("revision", "fix"), [("0000", "aos db upgrade"), ("9999", "deploy the newer code")])
 def test_a_worker_does_not_start_on_a_schema_of_another_version(
     servers: Servers, app_module: str, revision: str, fix: str
 ) -> None:

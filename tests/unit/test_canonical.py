@@ -567,9 +567,7 @@ def cycle(container: Any) -> Any:
         ({"a": [1, cycle([2])]}, "/a/1/0", "list", "it contains itself"),
     ],
 )
-def test_what_has_no_form_is_refused_with_path_and_type(
-    value: Any, path: str, kind: str, reason: str
-) -> None:
+def test_what_has_no_form_is_refused_with_path_and_type(value: Any, path: str, kind: str, reason: str) -> None:
     """The error names the JSON pointer of the offending value, its type and why."""
     error = refusal(value)
     assert reason in error.message

@@ -72,9 +72,7 @@ SINGLES = (
 )
 HASHABLE = st.recursive(
     SINGLES,
-    lambda inner: (
-        st.tuples(inner, inner) | st.frozensets(inner, max_size=3) | st.builds(Card, suit=inner, rank=inner)
-    ),
+    lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3) | st.builds(Card, suit=inner, rank=inner),
     max_leaves=6,
 )
 VALUES = st.recursive(

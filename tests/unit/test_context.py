@@ -77,6 +77,12 @@ def test_uuids_and_draws_do_not_disturb_each_other() -> None:
     assert plain.random.random() == asking.random.random()
 
 
+def test_an_id_tells_nothing_of_the_draws() -> None:
+    """Ids come from a seed of their own: whoever sees one cannot tell what the step draws."""
+    of_the_draws = Random(derive_seed(42, "3.score")).getrandbits(128)
+    assert uuid.UUID(int=of_the_draws, version=4) != context().uuid()
+
+
 def test_now_is_the_run_s_logical_time() -> None:
     """``ctx.now`` is the moment of the run's start in UTC, whatever the attempt and the clock."""
     assert datetime(2023, 11, 14, 22, 13, 20, 500_000, tzinfo=UTC) == context(attempt=5).now

@@ -26,9 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = Path(psycopg2.__file__).parents[1]
 BOUND_S = 20
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="shows how a root process gives up its rights")
-on_linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux tells a child of its parent's death"
-)
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
 
 START = {
     "postgres": "from aos_workflow.embedded import start_postgres as start; options = {'durable': False}",
@@ -90,9 +88,7 @@ def ask(port: int, *words: str) -> str:
         return b"".join(iter(lambda: connection.recv(4096), b"")).decode().removesuffix("+OK\r\n").strip()
 
 
-def child(
-    code: str, folder: Path, python: str = sys.executable, user: str | None = None
-) -> subprocess.Popen[str]:
+def child(code: str, folder: Path, python: str = sys.executable, user: str | None = None) -> subprocess.Popen[str]:
     """An interpreter that runs the code with the folder as its argument; SERVE ends with its input."""
     return subprocess.Popen(
         [python, "-c", code, folder],

@@ -62,9 +62,7 @@ def test_the_data_set_does_not_depend_on_the_hash_seed(hash_seed: str, tmp_path:
     """A fresh interpreter with any hash seed writes the same files through the command line."""
     command = [sys.executable, "-m", "examples.trips.generate", f"--rows={ROWS}", f"--parts={PARTS}"]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    subprocess.run(
-        [*command, f"--out={tmp_path}"], cwd=ROOT, env=environment, check=True, capture_output=True
-    )
+    subprocess.run([*command, f"--out={tmp_path}"], cwd=ROOT, env=environment, check=True, capture_output=True)
     assert hashlib.sha256((tmp_path / "manifest.json").read_bytes()).hexdigest() == MANIFEST_SHA256
 
 
@@ -139,9 +137,7 @@ def totals(data: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("rows", "parts", "seed"), [(2_000, 1, 7), (3_000, 5, 8), (4_500, 3, 9)])
-def test_the_pipeline_finds_exactly_the_dirt_that_was_put_in(
-    rows: int, parts: int, seed: int, tmp_path: Path
-) -> None:
+def test_the_pipeline_finds_exactly_the_dirt_that_was_put_in(rows: int, parts: int, seed: int, tmp_path: Path) -> None:
     """Kept, repaired and rejected lines, and the sums over clean trips, equal the generator's own account."""
     generate(tmp_path, rows=rows, parts=parts, seed=seed)
     truth = truth_of(tmp_path)
@@ -212,9 +208,7 @@ def test_the_sample_belongs_to_the_seed(data: Path) -> None:
 
 
 def context(seed: int) -> StepContext:
-    return StepContext(
-        run_id="r", workflow="trips", address="4.clean", attempt=1, seed=seed, logical_time=0.0
-    )
+    return StepContext(run_id="r", workflow="trips", address="4.clean", attempt=1, seed=seed, logical_time=0.0)
 
 
 def test_clean_draws_its_sample_from_the_runs_seed(data: Path) -> None:
@@ -405,9 +399,7 @@ def test_the_report_survives_an_empty_year() -> None:
     assert "**0 trips** out of 0 uploaded lines" in render({**empty, "parts": [part]})
 
 
-def test_the_report_file_is_complete_and_written_twice_the_same(
-    totals: dict[str, Any], tmp_path: Path
-) -> None:
+def test_the_report_file_is_complete_and_written_twice_the_same(totals: dict[str, Any], tmp_path: Path) -> None:
     """Doing the effect again leaves the same file, nothing beside it, and gives the same answer."""
     target = tmp_path / "reports" / "trips.md"
     first = tasks.write_report(totals, str(target))

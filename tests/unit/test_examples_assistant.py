@@ -53,9 +53,7 @@ def use_tool(call: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("question", "turns", "answer"), CONVERSATIONS)
-def test_a_conversation_goes_turn_by_turn_to_its_answer(
-    question: str, turns: list[list[str]], answer: str
-) -> None:
+def test_a_conversation_goes_turn_by_turn_to_its_answer(question: str, turns: list[list[str]], answer: str) -> None:
     """The model asks for what can be asked at once, learns from it, and stops when it knows enough."""
     notes: list[dict[str, Any]] = []
     asked: list[list[str]] = []
@@ -203,9 +201,7 @@ def test_a_turn_becomes_its_tool_calls_and_the_next_turn() -> None:
     """The canvas of a turn calls each tool the model asked for, gathers the notes, then plans again."""
     move = tasks.follow(STATE, reasoning.plan(DIAMETERS, []))
     text = json.dumps(move)
-    used = {
-        name: text.count(f"examples.assistant.tasks.{name}") for name in ("search", "gather", "plan_turn")
-    }
+    used = {name: text.count(f"examples.assistant.tasks.{name}") for name in ("search", "gather", "plan_turn")}
     assert used == {"search": 2, "gather": 1, "plan_turn": 1}
 
 

@@ -95,6 +95,25 @@ def test_a_commit_releases_what_it_made_ready() -> None:
     assert plan.released(plan.mask(["1.a", "3.c", "2.b"]), "2.b") == ("4.d",)
 
 
+@pytest.mark.parametrize(
+    ("address", "committed", "expected"),
+    [
+        ("1.a", [], True),
+        ("1.a", ["1.a"], True),
+        ("2.b", [], False),
+        ("2.b", ["1.a"], True),
+        ("4.d", ["1.a", "2.b"], False),
+        ("4.d", ["2.b", "3.c"], True),
+        ("1.on_error.h", [], True),
+        ("9.x", ["1.a"], False),
+    ],
+)
+def test_a_step_is_open_when_its_predecessors_are_committed(address: str, committed: list[str], expected: bool) -> None:
+    """A handler may always run, a step when everything it comes after is committed, an unknown address never."""
+    plan = diamond()
+    assert plan.is_open(address, plan.mask(committed)) is expected
+
+
 def test_an_empty_plan_is_complete() -> None:
     """A plan without steps has nothing ready and everything committed."""
     plan = Plan(steps=(), outgoing=[])
