@@ -85,6 +85,8 @@ class Runtime:
     def dispatch(self, app: Any) -> CeleryDispatch:
         """The way to the broker of a Celery app."""
         if app not in self._dispatches:
+            if self.settings.broker_url:
+                app.conf.broker_url = self.settings.broker_url
             self._dispatches[app] = CeleryDispatch(app, window=self.settings.window)
         return self._dispatches[app]
 

@@ -83,8 +83,16 @@ class CheckpointStore:
         """
         if connection is not None:
             return self._add(connection, new)
-        with in_our_words(), self.engine.begin() as own:
-            ids = self._add(own, new)
+        with in_our_words():
+            try:
+                with self.engine.begin() as own:
+                    ids = self._add(own, new)
+            except DBAPIError as error:
+                if not is_disconnect(error):
+                    raise
+                with self.engine.begin() as own:  # perhaps only the answer was lost: what is there is not stored again
+                    known = own.execute(select(runs.c.id).where(runs.c.id == new[0].id)).first()
+                    ids = [run.id for run in new] if known else self._add(own, new)
         self._plans.keep(run.plan_digest for run in new)
         return ids
 
@@ -278,15 +286,11 @@ class CheckpointStore:
             if not again:
                 raise
             if is_disconnect(error):
-                return self._ask_again(verb, values)
+                with in_our_words():  # once more on a new connection: after a restart a pool holds dead ones
+                    return self._ask(verb, values, again=False)
             raise translated(error) from error
         except PoolTimeout as error:
             raise pool_exhausted() from error
-
-    def _ask_again(self, verb: str, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """One more try on a new connection: a pool hands out at most one dead connection after a restart."""
-        with in_our_words():
-            return self._ask(verb, values, again=False)
 
     # --- questions -------------------------------------------------------------------------
 

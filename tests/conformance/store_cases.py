@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Engine, func, select, update
@@ -181,11 +184,28 @@ class Bench:
             }
 
 
+@cache
+def empty_database() -> bytes:
+    """A SQLite file with our tables; writing it costs less than making them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.db"
+        engine = open_database(f"sqlite:///{path}")
+        metadata.create_all(engine)
+        engine.dispose()
+        return path.read_bytes()
+
+
+def sqlite_url(folder: Path) -> str:
+    """URL of a new SQLite database with our tables."""
+    path = folder / "runs.db"
+    path.write_bytes(empty_database())
+    return f"sqlite:///{path}"
+
+
 @contextmanager
 def opened_bench(url: str, **options: Any) -> Iterator[Bench]:
-    """A bench over the database at ``url``, with its tables and a connection for every racer."""
+    """A bench over the tables at ``url``, with a connection for every racer."""
     engine = open_database(url, pool_size=24)
-    metadata.create_all(engine)
     yield Bench(CheckpointStore(engine, **options))
     engine.dispose()
 

@@ -39,7 +39,18 @@ from aos_workflow.records import (
     Superseded,
 )
 from aos_workflow.schema import REVISION, VERSION_TABLE, metadata
-from tests.conformance.store_cases import HOST, Bench, LossyProxy, at_once, failure, fan, guarded, line, opened_bench
+from tests.conformance.store_cases import (
+    HOST,
+    Bench,
+    LossyProxy,
+    at_once,
+    failure,
+    fan,
+    guarded,
+    line,
+    opened_bench,
+    sqlite_url,
+)
 
 #: Threads of a race, and how often it is run.
 RACERS, RACES = 20, 3
@@ -58,7 +69,7 @@ def member(request: pytest.FixtureRequest) -> str:
 def database_url(member: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if member == "postgresql":
         return str(request.getfixturevalue("postgres_url"))
-    return f"sqlite:///{tmp_path / 'runs.db'}"
+    return sqlite_url(tmp_path)
 
 
 @pytest.fixture
@@ -947,7 +958,6 @@ def test_the_schema_this_code_speaks_is_accepted(blank: CheckpointStore) -> None
 def test_a_pool_without_a_free_connection_is_a_store_that_is_unavailable(member: str, database_url: str) -> None:
     """A typed error that programs may retry, not the driver's."""
     engine = create_engine(normalised_url(database_url), pool_size=1, max_overflow=0, pool_timeout=0.01)
-    metadata.create_all(engine)
     bench = Bench(CheckpointStore(engine))
     with engine.connect():
         for ask in (lambda: bench.claim("r", worker="w"), lambda: bench.store.status("r"), lambda: bench.run(line(1))):
@@ -973,6 +983,24 @@ def far(proxy: LossyProxy) -> Iterator[Bench]:
 CLAIM, COMMIT_STEP, SETTLE, FAIL = b"-- Claim one", b"-- Commit one", b"-- An attempt ended", b"-- A step failed"
 answered = pytest.mark.parametrize("answered", [True, False], ids=["reply-lost", "request-lost"])
 needs_postgres = pytest.mark.services
+
+
+@needs_postgres
+@answered
+@pytest.mark.parametrize("keyed", [True, False])
+def test_a_run_whose_commit_lost_its_reply_is_stored_once(
+    far: Bench, proxy: LossyProxy, answered: bool, keyed: bool
+) -> None:
+    """The caller has its id, and there is one run."""
+    plan, key = line(1, task=f"t{new_token()}"), new_token() if keyed else None
+    news = [far.new_run(plan, idempotency_key=key)] if keyed else [far.new_run(plan) for _ in range(3)]
+    before = far.row_counts()["runs"]
+    proxy.lose(b"COMMIT", answered=answered)
+
+    assert far.store.add(news) == [new.id for new in news]
+    assert proxy.losses == 1
+    assert far.row_counts()["runs"] == before + len(news)
+    assert CheckpointStore(far.engine).plan(plan.digest) == plan
 
 
 @needs_postgres

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.store_cases import Bench, opened_bench
+from tests.conformance.store_cases import Bench, opened_bench, sqlite_url
 from tests.integration import tasks
 from tests.stack import AppEngine, Servers, Stack, WorkerProcess
 
@@ -70,7 +70,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     if request.param == "postgresql":
         url = request.getfixturevalue("postgres_url")
     else:
-        url = f"sqlite:///{tmp_path / 'runs.db'}"
+        url = sqlite_url(tmp_path)
     with opened_bench(url) as bench:
         yield bench
 

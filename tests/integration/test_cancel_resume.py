@@ -98,7 +98,7 @@ def test_cancelling_again_or_too_late_changes_nothing(engine: AppEngine) -> None
     """A run that has ended stays as it ended."""
     done = engine.enqueue(durable(tasks.add.s(1, 1)))
     done.wait(timeout_s=WAIT_S)
-    dropped = engine.enqueue(durable(tasks.much_later.s("k")))
+    dropped = engine.enqueue(durable(tasks.add.s(1, 1).set(queue="shelf")))
     dropped.cancel()
     before = engine.store.run(dropped.id)
 

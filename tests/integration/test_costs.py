@@ -125,11 +125,12 @@ def test_two_round_trips_a_step_in_a_worker(
     def round_trips(steps: int) -> int:
         before = len(tap.queries)
         assert engine.enqueue(durable(shape(steps)), seed=SEED).wait(timeout_s=60).status == "succeeded"
-        return len(tap.queries) - before
+        return sum("pg_notify" not in query for query in tap.queries[before:])  # the notice is the run's, once
 
     try:
         tapped.worker(APP, pool="solo", concurrency=1)
         round_trips(10)
+        round_trips(60)  # from now on the worker knows both plans
         assert marginal(round_trips, 10, 60) == 2
     finally:
         tapped.close()
@@ -150,7 +151,7 @@ def test_one_fsync_a_step(shape: Callable[[int], Any], servers: Servers) -> None
         assert cursor.fetchone() == ("on",)
 
         def fsyncs() -> int:
-            wait_until(lambda: _sessions(cursor) == 1, what="the engine's sessions have reported and ended")
+            wait_until(lambda: not _sessions(cursor), what="the engine's sessions have reported and ended")
             cursor.execute("SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot()")
             cursor.execute(
                 "SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal' AND backend_type = 'client backend'"
@@ -170,7 +171,9 @@ def test_one_fsync_a_step(shape: Callable[[int], Any], servers: Servers) -> None
 
 
 def _sessions(cursor: Any) -> int:
-    cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+    cursor.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'aos%'"
+    )
     ((count,),) = cursor.fetchall()
     return int(count)
 

@@ -13,12 +13,10 @@ from sqlalchemy import event, select
 
 from aos_workflow import durable, watching
 from aos_workflow.assembly import Runtime
-from aos_workflow.checkpoint import CheckpointStore
-from aos_workflow.database import open_database
 from aos_workflow.errors import AosError, RunCancelled, RunFailed, RunNotFinished, RunNotFound, WaitTimeout
 from aos_workflow.records import RunResult, RunStatus
-from aos_workflow.schema import metadata, runs
-from tests.conformance.store_cases import Bench, at_once, line
+from aos_workflow.schema import runs
+from tests.conformance.store_cases import at_once, line, opened_bench, sqlite_url
 from tests.integration import tasks
 from tests.integration.conftest import APP
 from tests.stack import AppEngine, Stack, wait_until
@@ -239,21 +237,18 @@ def test_a_handle_made_from_an_id_is_as_good_as_the_one_enqueue_returned(shared:
 
 def test_waiting_on_sqlite_looks_until_the_run_has_ended(tmp_path: Path) -> None:
     """SQLite has no notices; the waiter sees the end all the same."""
-    tables = open_database(f"sqlite:///{tmp_path / 'runs.db'}")
-    metadata.create_all(tables)
-    bench = Bench(CheckpointStore(tables))
-    run_id = bench.run(line(1))
-    waiting = threading.Event()
+    with opened_bench(sqlite_url(tmp_path)) as bench:
+        run_id = bench.run(line(1))
+        waiting = threading.Event()
 
-    def wait() -> RunStatus:
-        waiting.set()
-        return watching.wait_for_end(bench.store, run_id, timeout_s=60)
+        def wait() -> RunStatus:
+            waiting.set()
+            return watching.wait_for_end(bench.store, run_id, timeout_s=60)
 
-    def end() -> RunStatus:
-        waiting.wait(60)
-        return bench.store.cancel(run_id).status
+        def end() -> RunStatus:
+            waiting.wait(60)
+            return bench.store.cancel(run_id).status
 
-    assert at_once([wait, end]) == [RunStatus.CANCELLED] * 2
-    with pytest.raises(WaitTimeout):
-        watching.wait_for_end(bench.store, bench.run(line(1)), timeout_s=0.01)
-    tables.dispose()
+        assert at_once([wait, end]) == [RunStatus.CANCELLED] * 2
+        with pytest.raises(WaitTimeout):
+            watching.wait_for_end(bench.store, bench.run(line(1)), timeout_s=0.01)
