@@ -59,11 +59,11 @@ demo: $(READY)  ## the main job on embedded servers: crash a worker, resume, com
 
 .PHONY: test
 test: unit  ## the whole suite except what is marked slow (the test command)
-	$(PYTEST) $(PARALLEL) -m "not slow" --ignore=tests/unit --ignore=tests/architecture tests $(ARGS)
+	$(PYTEST) $(PARALLEL) -m "not slow" --ignore=tests/unit --ignore=tests/architecture/test_floors.py tests $(ARGS)
 
 .PHONY: unit
 unit: $(READY)  ## tests that need no service, and the rules of the architecture
-	$(PYTEST) $(PARALLEL) -m "not slow" tests/unit tests/architecture $(ARGS)
+	$(PYTEST) $(PARALLEL) -m "not slow" tests/unit tests/architecture/test_floors.py $(ARGS)
 
 .PHONY: conformance
 conformance: $(READY)  ## every canvas shape, in process and through a real worker

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.clock import monotonic_s
 from aos_workflow.context import EffectJournal, StepContext
-from aos_workflow.errors import AosError, RunNotFound, StepPoisoned, StoreUnavailable
+from aos_workflow.errors import AosError, RunNotFound, StepPoisoned, StoreUnavailable, VersionMismatch
 from aos_workflow.faults import fault
 from aos_workflow.ids import new_token
 from aos_workflow.messages import Answer, Idle, Message, Progress
@@ -106,6 +106,8 @@ class StepExecutor:
                 lambda: self._claim(message, step, plan, options, token),
                 patience_s=CLAIM_PATIENCE_S,
             )
+        except VersionMismatch:
+            raise  # that was an answer
         except BaseException:
             # It may have been granted and only the answer was lost: then only a new identity frees the step.
             self._start_new_life()

@@ -67,10 +67,7 @@ def stage(shared: Stack) -> Iterator[tasks.Stage]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_url")
-    else:
-        url = sqlite_url(tmp_path)
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else sqlite_url(tmp_path)
     with opened_bench(url) as bench:
         yield bench
 

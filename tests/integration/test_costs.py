@@ -11,6 +11,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import psycopg2
@@ -143,8 +144,8 @@ def test_one_fsync_a_step(shape: Callable[[int], Any], servers: Servers) -> None
     What PostgreSQL's own background processes flush meanwhile nobody waits for, so it is not counted.
     """
     url = servers.database(durable=True)
-    with psycopg2.connect(driver_url(url)) as connection, connection.cursor() as cursor:
-        connection.autocommit = True
+    with closing(psycopg2.connect(driver_url(url))) as connection, connection.cursor() as cursor:
+        connection.autocommit = True  # in a transaction PostgreSQL would answer from what it saw at first
         if connection.server_version < 180000:
             pytest.skip("pg_stat_io counts flushes of the write-ahead log from PostgreSQL 18 on")
         cursor.execute("SHOW fsync")

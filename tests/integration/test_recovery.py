@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from functools import partial
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text, update
@@ -12,17 +13,20 @@ from sqlalchemy.exc import DBAPIError
 
 from aos_workflow import durable, executor, reading, recovery
 from aos_workflow.assembly import Runtime
+from aos_workflow.canvas import compile_canvas
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.embedded import start_postgres
 from aos_workflow.engine import RunHandle
-from aos_workflow.errors import StoreUnavailable
+from aos_workflow.errors import StoreUnavailable, VersionMismatch
 from aos_workflow.fleet import Fleet
+from aos_workflow.messages import Message
 from aos_workflow.records import Attempt, AttemptState, Committed, RunResult, RunStatus, workflow_hash
 from aos_workflow.schema import VERSION_TABLE, checkpoints, plans, runs
 from aos_workflow.settings import Settings
 from aos_workflow.settlement import Settlement
+from aos_workflow.task import CeleryTasks
 from aos_workflow.upgrade import upgrade
-from tests.conformance.store_cases import Bench, LossyProxy, at_once, failure, fan, guarded, line
+from tests.conformance.store_cases import Bench, LossyProxy, at_once, failure, fan, guarded, line, sqlite_url
 from tests.integration import tasks
 from tests.integration.conftest import APP
 from tests.stack import AppEngine, Servers, Stack, WorkerProcess, wait_until
@@ -372,6 +376,25 @@ def test_a_claim_that_stays_unanswered_is_given_up_with_its_identity(
         parts.close()
 
 
+def test_a_run_of_another_format_costs_a_worker_nothing(tmp_path: Path) -> None:
+    """The refusal is an answer: its other claims, in other threads, stay its own."""
+    parts = Runtime(Settings(database_url=sqlite_url(tmp_path), app=APP))
+    me = parts.membership.id()
+    plan = compile_canvas(tasks.add.s(1, 1), app=tasks.app)
+    bench = Bench(parts.store)
+    run_id = bench.run(plan)
+    bench.change_run(run_id, format=99)
+
+    message = Message(run_id=run_id, address="1.add", epoch=1, plan=plan.digest)
+
+    with pytest.raises(VersionMismatch):
+        parts.executor.execute(message, CeleryTasks(tasks.app))
+
+    assert parts.membership.id() == me
+    assert bench.states(run_id) == []
+    parts.close()
+
+
 # --- a fleet --------------------------------------------------------------------------------------------------
 
 
@@ -433,10 +456,10 @@ def test_runs_go_on_after_postgresql_was_restarted_under_them(
     server = start_postgres(folder, durable=True)
     upgrade(server.url)
     stack = Stack(servers, database_url=server.url)
-    engine, seeds = stack.engine(app_module), range(20)
+    engine, seeds = stack.engine(app_module), range(12)
     worker = stack.worker(app_module, concurrency=2)
     handles = engine.enqueue_many("integration.ten", [1] * len(seeds), seeds=seeds)
-    for share in (20, 60):
+    for share in (15, 50):
         wait_until(partial(has_checkpoints, engine, share), what=f"{share} steps are committed")
         os.kill(server.pid, signal.SIGQUIT)
         server.process.done.wait(WAIT_S)
