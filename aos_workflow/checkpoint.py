@@ -82,7 +82,8 @@ class CheckpointStore:
         Raises IdempotencyConflict if a key belongs to a run with another plan, inputs or seed.
         """
         if connection is not None:
-            return self._add(connection, new)
+            with in_our_words():
+                return self._add(connection, new)
         with in_our_words():
             try:
                 with self.engine.begin() as own:

@@ -112,28 +112,40 @@ class Servers:
 
 
 class AppEngine(WorkflowEngine):
-    """A WorkflowEngine that makes its app Celery's current one, as it is in a process that has only one."""
+    """A WorkflowEngine that makes its app Celery's current one, as it is in a process that has only one.
 
-    def __init__(self, parts: Runtime, app: Celery) -> None:
+    ``queue`` replaces Celery's default queue, where a broker is shared with other stacks.
+    """
+
+    def __init__(self, parts: Runtime, app: Celery, *, queue: str = "") -> None:
         super().__init__(parts)
         self.parts = parts
         self.app = app
+        self._queue = queue or "celery"
+
+    def enter(self) -> None:
+        """Make the app the current one, and let it publish to this engine's broker from now on."""
+        self.app.set_current()
+        url, conf = self.parts.settings.broker_url, self.app.conf
+        if url and (conf.get("broker_url") != url or conf.task_default_queue != self._queue):
+            conf.update(broker_url=url, task_default_queue=self._queue)
+            self.app._after_fork()  # what a forked child does: forget the connections
 
     def enqueue(self, flow: Any, inputs: Any = None, **options: Any) -> RunHandle:
-        self.app.set_current()
+        self.enter()
         return super().enqueue(flow, inputs, **options)
 
     def enqueue_many(self, flow: Any, inputs: Any, **options: Any) -> list[RunHandle]:
-        self.app.set_current()
+        self.enter()
         return super().enqueue_many(flow, inputs, **options)
 
     def run_here(self, workflow_type: Any, inputs: Any = None, *, seed: int | None = None) -> RunResult:
-        self.app.set_current()
+        self.enter()
         return super().run_here(workflow_type, inputs, seed=seed)
 
     def run_canvas(self, canvas: Any, inputs: Any = None, *, seed: int | None = None) -> RunResult:
         """Perform a canvas in this process."""
-        self.app.set_current()
+        self.enter()
         return self.run_here(durable(canvas, app=self.app), inputs, seed=seed)
 
 
@@ -186,10 +198,9 @@ class Stack:
             )
             parts = Runtime(configuration)
             self._exits.callback(_let_go, parts)
-            self._engines[app_module] = AppEngine(parts, app)
-        engine = self._engines[app_module]
-        _point(engine.app, self.broker_url, self.queue)
-        return engine
+            self._engines[app_module] = AppEngine(parts, app, queue=self.queue)
+        self._engines[app_module].enter()
+        return self._engines[app_module]
 
     def worker(
         self,
@@ -243,15 +254,6 @@ class Stack:
 def inline_engine(app_module: str) -> AppEngine:
     """An engine without services: SQLite in a private file, no broker."""
     return AppEngine(Runtime(Settings(app=app_module)), importlib.import_module(app_module).app)
-
-
-def _point(app: Celery, broker_url: str, queue: str) -> None:
-    """Let the app publish to this broker from now on, whichever it used before."""
-    app.set_current()
-    queue = queue or "celery"
-    if app.conf.get("broker_url") != broker_url or app.conf.task_default_queue != queue:
-        app.conf.update(broker_url=broker_url, task_default_queue=queue)
-        app._after_fork()  # what a forked child does: forget the connections
 
 
 def _let_go(parts: Runtime) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from celery import chain, group
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, make_url, select, text, update
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from aos_workflow import durable
 from aos_workflow.assembly import runtime_as
+from aos_workflow.database import open_database
 from aos_workflow.errors import (
     AosError,
     BadArguments,
@@ -22,6 +23,7 @@ from aos_workflow.errors import (
     NotCanonical,
     PayloadTooLarge,
     RunNotFound,
+    SchemaMismatch,
     SettingsError,
     UnknownTask,
     UnknownWorkflow,
@@ -254,6 +256,15 @@ def test_a_scoped_session_is_the_session_it_stands_for(quiet_engine: AppEngine, 
     session.remove()
 
     assert (before, len(broker.of(run.id))) == ([], 1)
+
+
+def test_a_session_on_a_database_without_our_tables_says_what_to_run(quiet_engine: AppEngine) -> None:
+    """The application's own database, where ``aos db upgrade`` was never run."""
+    url = make_url(quiet_engine.parts.settings.database_url).set(database="postgres")
+    elsewhere = open_database(url.render_as_string(hide_password=False))
+    with Session(elsewhere) as session, pytest.raises(SchemaMismatch, match="aos db upgrade"):
+        quiet_engine.enqueue(durable(tasks.emit.s("elsewhere")), session=session)
+    elsewhere.dispose()
 
 
 def test_several_runs_of_one_session_are_all_published(quiet_engine: AppEngine, broker: Broker) -> None:
