@@ -369,16 +369,18 @@ class CheckpointStore:
         with in_our_words(), self.engine.begin() as connection:
             run = reading.run(connection, run_id)
             now = self.now(connection)
-            connection.execute(
+            revived = connection.execute(
                 update(runs)
                 .where(runs.c.id == run_id, runs.c.status.in_(("failed", "cancelled")))
                 .values(
-                    status=RunStatus.RUNNING.value if run.started_at else RunStatus.ENQUEUED.value,
-                    error=None, finished_at=None, epoch=runs.c.epoch + 1, nudges=0, wake_at=now + GRACE_S,
-                    updated_at=now,
+                    status=RunStatus.RUNNING.value, started_at=run.started_at or now, finished_at=None, error=None,
+                    epoch=runs.c.epoch + 1, nudges=0, wake_at=now + GRACE_S, updated_at=now,
+                    inline=False,  # whoever performed it in a process of their own has gone
                 )
             )  # fmt: skip
-            reading.close_attempts(connection, run_id)
+            if revived.rowcount:
+                reading.close_attempts(connection, run_id)
+                reading.forget_handlers(connection, run_id, run.error.handlers if run.error else ())
             return reading.run(connection, run_id)
 
     def open_session(self) -> Session:

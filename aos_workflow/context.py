@@ -137,6 +137,11 @@ class StepContext:
         """Did the step ask for ``session``?"""
         return "session" in self.__dict__
 
+    def flush(self) -> None:
+        """Send what the step wrote to the database, so that a row it refuses is an error of this attempt."""
+        if self.has_session:
+            self.session.flush()
+
     @cached_property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         facts = {

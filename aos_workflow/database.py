@@ -18,6 +18,8 @@ from aos_workflow.errors import SchemaMismatch, SettingsError, StoreError, Store
 #: Execution option of connections for single statements: autocommit on PostgreSQL; on SQLite they only ask, so that
 #: they wait for no writer, and no writer for them.
 SINGLE_STATEMENTS = "aos_single_statements"
+#: PostgreSQL's codes for what may work later: a read-only standby after a failover, a serialisation failure.
+_PASSING = ("25006", "40001", "40P01")
 
 
 def normalised_url(url: str) -> URL:
@@ -151,7 +153,8 @@ def translated(error: DBAPIError) -> StoreError:
         return SchemaMismatch(
             f"the database's schema is not the one this code speaks: {detail}", fix="run: aos db upgrade"
         )
-    if is_disconnect(error) or isinstance(error, OperationalError | InterfaceError):
+    is_passing = getattr(error.orig, "pgcode", None) in _PASSING
+    if is_passing or is_disconnect(error) or isinstance(error, OperationalError | InterfaceError):
         return StoreUnavailable(
             f"the database cannot do this now: {detail}",
             fix="check that it runs and that AOS_DATABASE_URL is right",

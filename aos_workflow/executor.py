@@ -183,7 +183,7 @@ class StepExecutor:
     # --- perform ---------------------------------------------------------------------------
 
     def _perform(self, granted: Granted, message: Message, tasks: Tasks, options: StepOptions) -> Answer:
-        run = granted.run
+        run, step = granted.run, None
         try:
             plan = self.store.effective_plan(run.id, run.plan_digest, run.splices)
             if not plan.is_open(message.address, run.done):
@@ -224,9 +224,19 @@ class StepExecutor:
             self._start_new_life()
             raise
         except AosError as error:
-            return self.settlement.fail(run, message.address, granted.attempt, failure_of(error, message.address))
+            return self._fail(granted, error, handlers=step.on_error if step else ())
         except BaseException as error:
-            self.settlement.give_back(granted, error)
+            if not self.settlement.give_back(granted, error):
+                self._start_new_life()
+            raise
+
+    def _fail(self, granted: Granted, error: AosError, *, handlers: tuple[str, ...]) -> Answer:
+        """The step cannot be performed or its result not be stored; if that cannot be written either, let it go."""
+        failure = failure_of(error, granted.address, handlers=handlers)
+        try:
+            return self.settlement.fail(granted.run, granted.address, granted.attempt, failure)
+        except BaseException:
+            self._start_new_life()
             raise
 
     def _with_inputs(self, granted: Granted, plan: Plan, step: Step) -> Granted:

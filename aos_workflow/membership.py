@@ -71,7 +71,11 @@ class Membership:
         """Is the holder of a claim a neighbour whose process is gone? Then say so, and True."""
         if claim.host != this_host() or not claim.pid or is_running(claim.pid):
             return False
-        self.fleet.leave(claim.worker_id)
+        try:
+            self.fleet.leave(claim.worker_id)
+        except StoreError as error:
+            log.warning("could not report %s dead: %s", claim.worker_id, error)
+            return False
         return True
 
     def _beat(self, me: WorkerProcess, stop: threading.Event) -> None:

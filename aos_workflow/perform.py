@@ -92,6 +92,7 @@ def perform(
     token = step_context.current.set(context)
     try:
         value = call_within(options.timeout_s, lambda: body(args, kwargs))
+        context.flush()
         if isinstance(value, Replacement):
             return _replaced(value.canvas, step, plan, context, app)
         return _done(value, context, limit_bytes, volatile)
@@ -177,6 +178,7 @@ def _replaced(canvas: Any, step: Step, plan: Plan, context: StepContext, app: An
 
 def _replaced_or_gave_up(canvas: Any, step: Step, plan: Plan, context: StepContext, app: Any) -> Outcome:
     try:
+        context.flush()
         return _replaced(canvas, step, plan, context, app)
     except Exception as error:
         return GaveUp(failure=failure_of(error, step.address, handlers=step.on_error))

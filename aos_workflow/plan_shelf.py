@@ -76,7 +76,7 @@ class PlanShelf:
             select(splices.c.address, plans.c.body)
             .join(plans, plans.c.digest == splices.c.plan_digest)
             .where(splices.c.run_id == run_id)
-            .order_by(splices.c.base, splices.c.address)
+            .order_by(splices.c.ordinal)
             .offset(known)
             .limit(splice_count - known)
         )

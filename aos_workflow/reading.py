@@ -123,3 +123,10 @@ def close_attempts(connection: Connection, run_id: str) -> None:
         .where(attempts.c.run_id == run_id, attempts.c.state.in_(open_states))
         .values(state=AttemptState.FAILED.value)
     )
+
+
+def forget_handlers(connection: Connection, run_id: str, addresses: Sequence[str]) -> None:
+    """A revived run that fails again calls its error handlers again."""
+    if addresses:
+        for table in (checkpoints, attempts):
+            connection.execute(table.delete().where(table.c.run_id == run_id, table.c.address.in_(addresses)))

@@ -25,6 +25,8 @@ from aos_workflow.schema import attempts, runs, workers
 
 log = logging.getLogger("aos_workflow.fleet")
 
+log = logging.getLogger("aos_workflow.fleet")
+
 #: How many runs one transaction of the sweep looks at.
 BATCH = 200
 #: With nothing waiting in the broker, a step published this long ago is lost, seconds.
@@ -116,7 +118,11 @@ def sweep(store: CheckpointStore, act: Callable[[Wake], None], *, broker_is_empt
         # Asked before the rows are locked: a broker that is away takes its time to say so.
         wakes = _take(store, broker_is_empty=broker_is_empty())
         for wake in wakes:
-            act(wake)
+            try:
+                act(wake)
+            except Exception:  # one run that cannot be published must not hold up the others
+                log.exception("the sweep could not act on run %s", wake.run.id)
+                continue
             published += len(wake.addresses)
         if len(wakes) < BATCH:
             break

@@ -147,11 +147,11 @@ splices = Table(
     metadata,
     Column("run_id", Key, nullable=False),
     Column("address", Key, nullable=False),
-    Column("base", Integer, nullable=False),
+    Column("ordinal", Integer, nullable=False),
     Column("plan_digest", Key, nullable=False),
     PrimaryKeyConstraint("run_id", "address"),
     _not_empty("run_id", "address"),
-    comment="Plans that a step of a run brought, and the position they start at",
+    comment="Plans that steps of a run brought, numbered from 1 in the order they were committed",
 )
 
 attempts = Table(

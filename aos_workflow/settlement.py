@@ -153,8 +153,8 @@ class Settlement:
         if watched:
             self._store.tell_watchers(run.id)
 
-    def give_back(self, granted: Granted, error: BaseException) -> None:
-        """The process is being stopped in the middle of a body: give the step back at once."""
+    def give_back(self, granted: Granted, error: BaseException) -> bool:
+        """The process is being stopped in the middle of a body: give the step back at once. False if that failed."""
         try:
             self._store.settle(
                 run_id=granted.run.id,
@@ -166,6 +166,8 @@ class Settlement:
             )
         except StoreError:
             log.exception("could not give step %s of run %s back", granted.address, granted.run.id)
+            return False
+        return True
 
 
 def patiently(clock: Clock, write: Callable[[], T], *, patience_s: float = COMMIT_PATIENCE_S) -> T:

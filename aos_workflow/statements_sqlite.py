@@ -143,7 +143,9 @@ def commit(connection: Connection, values: Mapping[str, Any]) -> Row | None:
         if not connection.execute(select(plans.c.digest).where(plans.c.digest == values["sub_digest"])).first():
             connection.execute(insert(plans).values(digest=values["sub_digest"], body=values["sub_text"]))
         connection.execute(
-            insert(splices).values(run_id=run_id, address=address, base=run["size"], plan_digest=values["sub_digest"])
+            insert(splices).values(
+                run_id=run_id, address=address, ordinal=changes["splices"], plan_digest=values["sub_digest"]
+            )
         )
     connection.execute(update(runs).where(runs.c.id == run_id).values(**changes))
     return {**run, **changes}
@@ -165,7 +167,7 @@ def settle(connection: Connection, values: Mapping[str, Any]) -> Row | None:
 def fail(connection: Connection, values: Mapping[str, Any]) -> Row | None:
     """The run's row if this failure decided it, else None."""
     now = values["now"]
-    held = ("running", "lost") if values["poisoned"] else ("running",)
+    held = ("running", "lost", "retry", "deferred") if values["poisoned"] else ("running",)
     if not _end_attempt(connection, values, held=held, state="failed", error=values["error"]):
         return None
     changed = connection.execute(

@@ -236,7 +236,8 @@ class CeleryTasks:
 
     def runs_here(self, step: Step, before: Step) -> bool:
         """May ``step`` follow ``before`` in this process: is it local, and of the same queue?"""
-        if not self.options(step.task).local:
+        options = getattr(self.app.tasks.get(step.task), "step_options", None)  # this worker may lack the task
+        if options is None or not options.local:
             return False
         return self._queue(step) == self._queue(before)
 

@@ -31,6 +31,7 @@ class InlineEngine(WorkflowEngine):
     def __init__(self, parts: Runtime, clock: ManualClock) -> None:
         super().__init__(parts)
         self.clock = clock
+        self.executor = parts.executor
 
     def run_canvas(self, canvas: Any, inputs: Any = None, *, seed: int | None = None) -> RunResult:
         """Perform any canvas and return how it ended."""

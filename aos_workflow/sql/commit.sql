@@ -44,8 +44,8 @@ sub_plan AS (
     ON CONFLICT DO NOTHING
 ),
 sub_place AS (
-    INSERT INTO splices (run_id, address, base, plan_digest)
-    SELECT %(run_id)s, %(address)s, moved.size - %(sub_size)s, %(sub_digest)s
+    INSERT INTO splices (run_id, address, ordinal, plan_digest)
+    SELECT %(run_id)s, %(address)s, moved.splices, %(sub_digest)s
     FROM moved WHERE %(sub_digest)s IS NOT NULL
 )
 SELECT status, done, size, splices, epoch, watched FROM moved

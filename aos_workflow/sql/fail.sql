@@ -6,7 +6,7 @@ fence AS (
     UPDATE attempts SET state = 'failed', finished_at = coalesce(finished_at, moment.now), error = %(error)s
     FROM moment
     WHERE run_id = %(run_id)s AND address = %(address)s AND attempt = %(attempt)s
-      AND (state = 'running' OR %(poisoned)s AND state = 'lost')
+      AND (state = 'running' OR %(poisoned)s AND state IN ('lost', 'retry', 'deferred'))
     RETURNING attempt
 )
 UPDATE runs SET status = %(status)s, error = %(error)s, updated_at = moment.now, wake_at = moment.now, nudges = 0,

@@ -119,7 +119,7 @@ def shape_of(run: Row, splices: Iterable[Row], plans: Mapping[str, str]) -> Shap
     shape = Shape()
     document = json.loads(plans[run["plan_digest"]])
     _add(shape, document, base=0, place=lambda address: str(address), heads=[])
-    for splice in sorted(splices, key=lambda row: row["base"]):
+    for splice in sorted(splices, key=lambda row: row["ordinal"]):
         parent = splice["address"]
         prefix = parent if len(parent) <= 160 else "~" + sha(parent)[:24]
         sub = json.loads(plans[splice["plan_digest"]])
@@ -128,7 +128,7 @@ def shape_of(run: Row, splices: Iterable[Row], plans: Mapping[str, str]) -> Shap
             return f"{prefix}/{address}"
 
         waiting = [address for address, after in shape.after.items() if parent in after]
-        _add(shape, sub, base=splice["base"], place=place, heads=[parent])
+        _add(shape, sub, base=len(shape.position), place=place, heads=[parent])
         for address in waiting:
             shape.after[address] += [place(end) for end in _references(sub["outgoing"])]
     return shape

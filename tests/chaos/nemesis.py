@@ -10,6 +10,7 @@ import signal
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import psycopg2
 import redis
@@ -67,9 +68,10 @@ class Nemesis:
     # --- deeds ------------------------------------------------------------------------------
 
     def kill_a_child(self) -> bool:
-        """SIGKILL one process of a pool, as the kernel does when memory runs out."""
+        """SIGKILL one process of a pool, as the kernel does when memory runs out; one that performs a step, if any."""
         pids = [pid for worker in self._workers if worker.is_ready for pid in worker.children()]
-        return bool(pids) and _kill(self._chance.choice(pids))
+        busy = self._query("SELECT pid FROM attempts WHERE state = 'running'")
+        return bool(pids) and _kill(self._chance.choice([pid for pid in pids if pid in busy] or pids))
 
     def kill_a_worker(self) -> bool:
         """SIGKILL a worker with all its children, and start another in its place."""
@@ -104,19 +106,27 @@ class Nemesis:
 
     def cut_database_connections(self) -> bool:
         """End every connection of the workers to the database, whatever it is in the middle of."""
-        url = driver_url(self._scene.stack.database_url)
-        with psycopg2.connect(url) as connection, connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        return bool(
+            self._query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND application_name LIKE 'aos worker%'"
             )
-            ((count,),) = cursor.fetchall()
-        return bool(count)
+        )
+
+    def _query(self, statement: str) -> list[Any]:
+        """The first column of the answer."""
+        url = driver_url(self._scene.stack.database_url)
+        with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return [row[0] for row in cursor]
 
     def _victim(self) -> int:
         """The worker to kill: one that works, while there is one, or there would be nothing to interrupt."""
         wait_until(lambda: any(worker.is_ready for worker in self._workers), what="a worker is ready")
-        return self._chance.choice([place for place, worker in enumerate(self._workers) if worker.is_ready])
+        ready = [place for place, worker in enumerate(self._workers) if worker.is_ready]
+        running = self._query("SELECT pid FROM attempts WHERE state = 'running'")
+        busy = [place for place in ready if not set(running).isdisjoint(self._workers[place].children())]
+        return self._chance.choice(busy or ready)
 
     def _start(self) -> WorkerProcess:
         return self._scene.worker(env={"CHAOS_STEP_S": str(self._step_s)})

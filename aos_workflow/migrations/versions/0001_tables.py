@@ -114,11 +114,11 @@ def _splices() -> None:
         "splices",
         sa.Column("run_id", KEY, nullable=False),
         sa.Column("address", KEY, nullable=False),
-        sa.Column("base", sa.Integer(), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("plan_digest", KEY, nullable=False),
         sa.PrimaryKeyConstraint("run_id", "address", name=op.f("pk_splices")),
         sa.CheckConstraint("run_id <> '' AND address <> ''", name=op.f("ck_splices_not_empty")),
-        comment="Plans that a step of a run brought, and the position they start at",
+        comment="Plans that steps of a run brought, numbered from 1 in the order they were committed",
     )
 
 
