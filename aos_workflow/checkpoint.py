@@ -347,11 +347,9 @@ class CheckpointStore:
     def tell_watchers(self, run_id: str) -> None:
         """Wake those who wait for this run's end; only a hint, so trouble with it is theirs to outwait."""
         if self.is_postgres:
+            statement = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, '')"
             with in_our_words(), self._quick.connect() as connection:
-                connection.exec_driver_sql(
-                    "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s, '')",
-                    {"channel": "aos_" + run_id.replace("-", "")},
-                )
+                connection.exec_driver_sql(statement, {"channel": "aos_" + run_id.replace("-", "")})
 
     def cancel(self, run_id: str) -> Run:
         """Cancel a live run; a run that has ended stays as it ended."""

@@ -866,12 +866,16 @@ def test_a_revived_run_goes_on_from_its_checkpoints_and_counts_anew(bench: Bench
     assert (granted.attempt, granted.retries) == (4, 0)
 
 
-def test_a_run_that_was_cancelled_before_it_began_is_revived_as_enqueued(bench: Bench) -> None:
-    """It has not started yet."""
+def test_a_run_that_was_cancelled_before_it_began_is_revived_as_running(bench: Bench) -> None:
+    """It has a beginning from then on, and its first step is granted."""
     run_id = bench.run(line(1))
     bench.store.cancel(run_id)
 
-    assert bench.store.revive(run_id).status is RunStatus.ENQUEUED
+    run = bench.store.revive(run_id)
+
+    assert run.status is RunStatus.RUNNING
+    assert run.started_at is not None
+    assert bench.granted(run_id).attempt == 1
 
 
 @pytest.mark.parametrize("status", ["running", "succeeded"])
