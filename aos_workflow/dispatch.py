@@ -24,6 +24,13 @@ log = logging.getLogger("aos_workflow.dispatch")
 #: What a broker that is away may raise: kombu wraps what it knows, the rest is sockets.
 BROKER_ERRORS: tuple[type[BaseException], ...] = (KombuError, OSError)
 _DELIVERY = ("queue", "exchange", "routing_key", "priority", "time_limit", "soft_time_limit")
+#: A Redis that is frozen or out of reach is noticed within seconds; kombu's default is never. Seconds.
+REDIS_PATIENCE = {
+    "socket_connect_timeout": 3,
+    "socket_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+}
 
 
 class CeleryDispatch:
@@ -33,6 +40,7 @@ class CeleryDispatch:
         self.app = app
         self.window = window
         self._tasks = CeleryTasks(app)
+        bound_patience(app)
 
     def publish(self, progress: Progress) -> bool:
         """Send what may run now; False if the broker is away (the sweep sends it again)."""
@@ -103,6 +111,12 @@ class CeleryDispatch:
             kwargsrepr="",
             **options,
         )
+
+
+def bound_patience(app: Celery) -> None:
+    """Let nobody wait for ever for a Redis that does not answer; what the app has set itself stays."""
+    if str(app.conf.broker_write_url or "").startswith(("redis", "sentinel")):
+        app.conf.broker_transport_options = {**REDIS_PATIENCE, **(app.conf.broker_transport_options or {})}
 
 
 def stretch(plan: Plan, address: str, tasks: CeleryTasks, longest: int) -> Iterable[Step]:

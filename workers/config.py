@@ -12,8 +12,10 @@ from typing import Any
 from celery import Celery
 
 from aos_workflow import broker_guard
+from aos_workflow.dispatch import bound_patience
 from aos_workflow.settings import Settings
 
+#: Redis acknowledgements stay on (``ack_emulation``): see docs/decisions/0009.
 RECOMMENDED: Mapping[str, Any] = {
     # A message is acknowledged when its step has committed, so a killed child's message comes back at once
     # instead of at the next sweep. How often a step may kill its worker is counted in the database.
@@ -28,16 +30,6 @@ RECOMMENDED: Mapping[str, Any] = {
     "worker_cancel_long_running_tasks_on_connection_loss": False,
 }
 
-#: For Redis: a server that is frozen or out of reach is noticed within seconds, not never. Seconds.
-#: Acknowledgements stay on (``ack_emulation``): without them a worker is twice as fast and no run is lost,
-#: but the app's plain tasks would lose what Celery promises them. See README.md.
-REDIS_OPTIONS: Mapping[str, Any] = {
-    "socket_connect_timeout": 3,
-    "socket_timeout": 5,
-    "socket_keepalive": True,
-    "health_check_interval": 10,
-}
-
 
 def configure(app: Celery, settings: Settings) -> Celery:
     """Give the app AOS_BROKER_URL if it is set, and every recommended setting that the app has not made."""
@@ -47,7 +39,6 @@ def configure(app: Celery, settings: Settings) -> Celery:
     if not app.conf.result_backend and not app.conf.value_set_for("task_ignore_result"):
         missing["task_ignore_result"] = True  # an app with a result backend wants its plain tasks' results
     app.conf.update(missing)
-    if str(app.conf.broker_read_url or "").startswith(("redis", "sentinel")):
-        broker_guard.guard()
-        app.conf.broker_transport_options = {**REDIS_OPTIONS, **(app.conf.broker_transport_options or {})}
+    broker_guard.guard()
+    bound_patience(app)
     return app
