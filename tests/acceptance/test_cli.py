@@ -186,10 +186,10 @@ def test_cancel_resume_and_wait(shop: Shop) -> None:
     """A run can be cancelled and resumed by the end of its id; waiting for it has a limit."""
     run_id = shop.ids["queued"][0]
     assert shop.aos("runs", "cancel", run_id[-12:]).out == f"run {run_id} is cancelled\n"
-    assert shop.aos("runs", "retry", run_id[-12:], "--json").document == [{"id": run_id, "status": "enqueued"}]
+    assert shop.aos("runs", "retry", run_id[-12:], "--json").document == [{"id": run_id, "status": "running"}]
     late = shop.aos("runs", "wait", run_id, "--timeout-s", "0.05")
     assert (late.status, late.out) == (1, "")
-    assert f"run {run_id} is still enqueued" in late.err
+    assert f"run {run_id} is still running" in late.err
 
 
 def test_one_unknown_id_stops_all(shop: Shop) -> None:
