@@ -19,8 +19,9 @@ from typing import Any
 
 from celery import signals
 
-from aos_workflow import broker_guard, maintenance, wiring
+from aos_workflow import broker_guard, fork_gate, maintenance, wiring
 from aos_workflow.canvas import serves_workflows
+from aos_workflow.determinism import ambient
 from aos_workflow.errors import AosError
 
 log = logging.getLogger("aos_workflow.fleet")
@@ -45,15 +46,20 @@ class Caretaker:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        self._app.set_current()
         while not self._stop.is_set():
-            try:
-                maintenance.take_turn(self._runtime, every_s=self._every_s)
-            except AosError as error:
-                log.warning("the caretaker will try again: %s", error)
-            except Exception:
-                log.exception("the caretaker failed and will try again")
+            # The main process forks a child for each that died, which is just when there is something to do here.
+            with fork_gate.busy():
+                self._take_turn()
             self._stop.wait(self._every_s)
+
+    def _take_turn(self) -> None:
+        self._app.set_current()
+        try:
+            maintenance.take_turn(self._runtime, every_s=self._every_s)
+        except AosError as error:
+            log.warning("the caretaker will try again: %s", error)
+        except Exception:
+            log.exception("the caretaker failed and will try again")
 
 
 _caretakers: list[Caretaker] = []
@@ -69,6 +75,7 @@ def _check(sender: Any = None, **_: Any) -> None:
         runtime.kind = "worker"
         if runtime.has_shared_store:
             runtime.store.check_schema()
+            ambient.install()  # once, before the pool forks
         else:
             log.warning("AOS_DATABASE_URL is not set: this worker performs plain tasks only, no steps of workflows")
     except AosError as error:
@@ -81,6 +88,8 @@ def _take_care(sender: Any = None, **_: Any) -> None:
         runtime = wiring.runtime()
         if runtime.has_shared_store:
             _caretakers.append(Caretaker(runtime, app, every_s=runtime.settings.sweep_every_s).start())
+            if not runtime.settings.signs_goldens:  # said here, because before a worker is ready its log is not
+                log.info("GOLDEN_HMAC_SECRET is not set: finished runs leave no golden")
 
 
 def _drain(**_: Any) -> None:

@@ -87,6 +87,8 @@ class Membership:
             except StoreError as error:
                 # Silent for longer than its time to live, its steps may be taken over; the fence decides.
                 log.warning("heartbeat of %s failed: %s", me.id, error)
+            except Exception:
+                log.exception("heartbeat of %s failed", me.id)  # the thread must go on: a process without it is dead
 
     def _bury(self, worker_id: str) -> None:
         """Until the database knows that the old id is dead, or its heartbeat has run out by itself."""

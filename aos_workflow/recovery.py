@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, tuple_, update
 
+from aos_workflow import fork_gate
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.database import in_our_words
 from aos_workflow.errors import AosError, StoreUnavailable
@@ -118,6 +119,7 @@ def sweep(store: CheckpointStore, act: Callable[[Wake], None], *, broker_is_empt
         # Asked before the rows are locked: a broker that is away takes its time to say so.
         wakes = _take(store, broker_is_empty=broker_is_empty())
         for wake in wakes:
+            fork_gate.breathe()  # a worker that has lost a child need not wait until all of them are published
             try:
                 act(wake)
             except Exception:  # one run that cannot be published must not hold up the others

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.clock import Clock, monotonic_s
 from aos_workflow.context import StepContext
-from aos_workflow.errors import StoreError, StoreUnavailable
+from aos_workflow.errors import StoreUnavailable
 from aos_workflow.events import announce
 from aos_workflow.faults import fault
 from aos_workflow.messages import Answer, Idle, Progress
@@ -164,7 +164,7 @@ class Settlement:
                 delay_s=0,
                 error=failure_of(error, granted.address),
             )
-        except StoreError:
+        except Exception:  # a driver's own error too: with any other answer the step would stay claimed for ever
             log.exception("could not give step %s of run %s back", granted.address, granted.run.id)
             return False
         return True
