@@ -1,6 +1,7 @@
 """StepContext: what a step is handed so that it can be performed twice with the same result.
 
 ctx.random            chance, seeded by run seed and address
+ctx.numpy_random      the same as a numpy Generator
 ctx.now               the run's logical time
 ctx.uuid()            ids, seeded
 ctx.effect(name, f)   a value from outside: computed once, recorded, served back in replay
@@ -14,9 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,18 +24,16 @@ from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from aos_workflow.canonical import decode, encode
 from aos_workflow.clock import SystemClock
 from aos_workflow.errors import BadOption
 from aos_workflow.ids import new_seed, new_token
+from aos_workflow.journal import EffectJournal
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
     from sqlalchemy.orm import Session
 
 log = logging.getLogger("aos_workflow.step")
-
-#: The end of a key whose name was used before; a name that itself ends so is always numbered.
-_NUMBERED = re.compile(r"#\d+$")
 
 
 def derive_seed(run_seed: int, address: str) -> int:
@@ -58,26 +56,6 @@ class Replacement:
         self.canvas = canvas
 
 
-class EffectJournal:
-    """The effects of one attempt by name: recorded live, served back when they are already known."""
-
-    def __init__(self, recorded: Mapping[str, str] | None = None) -> None:
-        self.recorded: dict[str, str] = dict(recorded or {})
-        self._calls: dict[str, int] = {}
-
-    def perform(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """The recorded value of the n-th effect of this name, or the function's, recorded."""
-        count = self._calls[name] = self._calls.get(name, 0) + 1
-        key = name if count == 1 and not _NUMBERED.search(name) else f"{name}#{count}"
-        if key not in self.recorded:
-            self.recorded[key] = encode(function(*args, **kwargs), what=f"the value of effect {key!r}")
-        return decode(self.recorded[key])
-
-    def text(self) -> str | None:
-        """All effects as canonical text, or None when there are none."""
-        return encode(self.recorded) if self.recorded else None
-
-
 @dataclass(kw_only=True)
 class StepContext:
     """One attempt's view of its run."""
@@ -95,6 +73,18 @@ class StepContext:
     def random(self) -> Random:
         """A ``random.Random`` seeded by the run's seed and this address."""
         return Random(derive_seed(self.seed, self.address))
+
+    @cached_property
+    def numpy_random(self) -> Generator:
+        """A ``numpy.random.Generator`` (PCG64) seeded by the run's seed and this address.
+
+        Raises BadOption when numpy is not installed.
+        """
+        try:
+            from numpy.random import PCG64, Generator
+        except ImportError:
+            raise BadOption("ctx.numpy_random needs numpy", fix="install it: pip install numpy") from None
+        return Generator(PCG64(derive_seed(self.seed, f"{self.address}#numpy")))
 
     @cached_property
     def _ids(self) -> Random:
@@ -130,6 +120,7 @@ class StepContext:
         """
         if self.open_session is None:
             raise BadOption("ctx.session needs the engine's database", fix="run the step as part of a workflow")
+        self.journal.used_session = True
         return self.open_session()
 
     @property

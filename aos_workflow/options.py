@@ -10,6 +10,7 @@ from threading import TIMEOUT_MAX
 from typing import Any
 
 from aos_workflow.errors import BadOption
+from aos_workflow.terms import volatile_fields
 
 #: How often a step may kill its worker before its run fails, when ``max_attempts`` says nothing.
 MOST_LOSSES = 5
@@ -29,6 +30,7 @@ class StepOptions:
     max_attempts  tries in all before the run fails; without it an error is final at once
                   and only lost workers are tried again, ``MOST_LOSSES`` times
     timeout_s     the body's deadline, in every pool
+    volatile      fields of its output that may differ between two runs: JSON pointers
     """
 
     effect: bool = False
@@ -37,6 +39,7 @@ class StepOptions:
     cost: int = 0
     max_attempts: int | None = None
     timeout_s: float | None = None
+    volatile: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("effect", "joins", "local"):
@@ -50,6 +53,10 @@ class StepOptions:
             _is_number(self.timeout_s, int | float) and 0 < self.timeout_s <= TIMEOUT_MAX
         ):
             raise _refused("timeout_s", self.timeout_s, "seconds, more than 0")
+        try:
+            object.__setattr__(self, "volatile", volatile_fields(self.volatile, of="@step"))
+        except BadOption:
+            raise _refused("volatile", self.volatile, 'JSON pointers: ("/took_ms", "/items/*/id")') from None
 
     @property
     def most_losses(self) -> int:

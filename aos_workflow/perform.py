@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from aos_workflow import context as step_context
+from aos_workflow.canonical import VOLATILE_FIELDS, digest, encode, revive, stable_digest
 from aos_workflow.canonical import decode as value_of
-from aos_workflow.canonical import digest, encode, revive, stable_digest
 from aos_workflow.canvas import compile_canvas
 from aos_workflow.context import Replacement, StepContext, derive_seed
 from aos_workflow.deadline import call_within
+from aos_workflow.determinism.capture import capturing
 from aos_workflow.errors import AosError, CheckpointMissing, UnsupportedCanvas
 from aos_workflow.options import StepOptions, backoff_s
 from aos_workflow.plan import FAILURE, INPUT, Plan, Step, fed
@@ -91,11 +92,12 @@ def perform(
     args, kwargs = arguments(step, plan, granted.outputs)
     token = step_context.current.set(context)
     try:
-        value = call_within(options.timeout_s, lambda: body(args, kwargs))
+        with capturing(plan.terms, context):
+            value = call_within(options.timeout_s, lambda: body(args, kwargs))
         context.flush()
         if isinstance(value, Replacement):
             return _replaced(value.canvas, step, plan, context, app)
-        return _done(value, context, limit_bytes, volatile)
+        return _done(value, context, limit_bytes, fields_to_ignore(plan, options, volatile))
     except ReplaceRequested as wish:
         return _replaced_or_gave_up(wish.canvas, step, plan, context, app)
     except RetryRequested as request:
@@ -116,6 +118,14 @@ def arguments(step: Step, plan: Plan, outputs: Mapping[str, str]) -> tuple[tuple
     if INPUT in outputs:
         values[INPUT] = value_of(outputs[INPUT])
     return (fed(feed, values) if feed is not None else None, *args), kwargs
+
+
+def fields_to_ignore(plan: Plan, options: StepOptions, setting: tuple[str, ...]) -> tuple[str, ...]:
+    """Which fields of a step's output count as volatile: the module's list, the setting, the workflow's, the step's.
+
+    Recorder, verifier, replay and diff ask this one function.
+    """
+    return tuple(dict.fromkeys((*VOLATILE_FIELDS, *setting, *plan.terms.volatile, *options.volatile)))
 
 
 def failure_of(error: BaseException, address: str, *, handlers: tuple[str, ...] = ()) -> Failure:

@@ -22,6 +22,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from aos_workflow.errors import VersionMismatch
+from aos_workflow.terms import DEFAULT_TERMS, Terms
 
 FORMAT = 1
 INPUT = "$input"
@@ -93,20 +94,20 @@ class Plan:
     outgoing: Feed | None = None
     handlers: tuple[Step, ...] = ()
     replaced: Mapping[str, Feed | None] = field(default_factory=dict)
+    terms: Terms = DEFAULT_TERMS
 
     @cached_property
     def text(self) -> str:
         """The plan as canonical JSON text, the form that is stored and hashed."""
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "steps": [step.as_json() for step in self.steps],
-                "handlers": [step.as_json() for step in self.handlers],
-                "outgoing": self.outgoing,
-            },
-            sort_keys=True,
-            allow_nan=False,
-        )
+        document: dict[str, Any] = {
+            "format": FORMAT,
+            "steps": [step.as_json() for step in self.steps],
+            "handlers": [step.as_json() for step in self.handlers],
+            "outgoing": self.outgoing,
+        }
+        if self.terms != DEFAULT_TERMS:
+            document["terms"] = self.terms.as_json()
+        return json.dumps(document, sort_keys=True, allow_nan=False)
 
     @cached_property
     def digest(self) -> str:
@@ -128,6 +129,7 @@ class Plan:
             steps=tuple(map(Step.from_json, document["steps"])),
             handlers=tuple(map(Step.from_json, document["handlers"])),
             outgoing=document["outgoing"],
+            terms=Terms.from_json(document.get("terms", {})),
         )
 
     @cached_property
@@ -233,6 +235,7 @@ class Plan:
             handlers=(*self.handlers, *below.handlers),
             outgoing=self.outgoing,
             replaced={**self.replaced, address: below.outgoing},
+            terms=self.terms,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from celery import Celery, Task, shared_task
@@ -18,6 +19,7 @@ from aos_workflow.context import StepContext
 from aos_workflow.errors import BadArguments, BadOption, SettingsError, UnknownWorkflow, UnsupportedCanvas
 from aos_workflow.options import OPTION_NAMES, StepOptions
 from aos_workflow.plan import Plan
+from aos_workflow.terms import Capture, terms_of
 
 _workflows: dict[str, Workflow] = {}
 
@@ -90,7 +92,15 @@ class Workflow:
         *,
         app: Celery | None = None,
         register: bool = True,
+        capture: Capture = "all",
+        volatile: Iterable[str] = (),
+        golden: str | float | None = None,
     ) -> None:
+        """``capture`` and ``volatile``: see ``Terms``. ``golden``: which runs leave a golden file, "always", "never"
+        or a share of them such as 0.1; None: as the setting AOS_GOLDEN says.
+
+        Raises BadOption for what makes no sense.
+        """
         if not name or not isinstance(name, str) or len(name) > 200:
             raise BadOption(f"workflow name {name!r:.50} is not valid", fix="give 1 to 200 characters")
         if isinstance(definition, Proxy | Task) or not (isinstance(definition, Mapping) or callable(definition)):
@@ -102,6 +112,7 @@ class Workflow:
         self.name = name
         self.definition: Any = definition
         self.app = app
+        self.terms = terms_of(capture=capture, volatile=volatile, golden=golden, of=f"workflow {name!r}")
         if register:
             _register(self)
 
@@ -145,7 +156,8 @@ class Workflow:
         workflow_app()
         canvas = self.canvas(inputs)
         app = self.app or app_of(canvas)
-        return compile_canvas(canvas, takes_input=inputs is not None and not self.is_function, app=app), app
+        plan = compile_canvas(canvas, takes_input=inputs is not None and not self.is_function, app=app)
+        return replace(plan, terms=self.terms), app
 
     def enqueue(
         self,
@@ -197,9 +209,9 @@ def workflow(name: str, **options: Any) -> Callable[[Callable[..., Any]], Workfl
     return lambda function: Workflow(name, function, **options)
 
 
-def durable(canvas: Any, *, name: str = "durable", app: Celery | None = None) -> Workflow:
-    """Any canvas as a workflow, no definition needed: ``durable(a.s() | b.s()).enqueue()``."""
-    return Workflow(name, canvas, app=app, register=False)
+def durable(canvas: Any, *, name: str = "durable", **options: Any) -> Workflow:
+    """Any canvas as a workflow, no definition needed: ``durable(a.s() | b.s()).enqueue()``; options as Workflow's."""
+    return Workflow(name, canvas, register=False, **options)
 
 
 def find(name: str) -> Workflow:

@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 import pytest
 
 from aos_workflow.canonical import encode, parse
-from aos_workflow.context import EffectJournal, Replacement, StepContext, current, derive_seed, detached_context
-from aos_workflow.errors import BadOption, NotCanonical
+from aos_workflow.context import Replacement, StepContext, current, derive_seed, detached_context
+from aos_workflow.errors import BadOption, NotCanonical, UndeclaredEffect, VersionMismatch
+from aos_workflow.journal import EffectJournal
 
 
 def context(**changes: Any) -> StepContext:
@@ -92,11 +93,11 @@ def test_now_is_the_run_s_logical_time() -> None:
 
 
 def test_an_effect_s_value_is_recorded() -> None:
-    """An effect is called with its arguments, and its value is in the journal as canonical text."""
+    """An effect is called with its arguments, and its value is in the journal as canonical JSON."""
     ctx = context()
     assert ctx.effect("add", lambda a, b=0: {"sum": a + b}, 3, b=4) == {"sum": 7}
-    assert ctx.journal.recorded == {"add": '{"sum": 7}'}
-    assert encode({"add": '{"sum": 7}'}) == ctx.journal.text()
+    assert ctx.journal.effects == {"add": {"sum": 7}}
+    assert encode({"effects": {"add": {"sum": 7}}}) == ctx.journal.text()
 
 
 def test_no_effects_leave_no_text() -> None:
@@ -108,12 +109,12 @@ def test_a_name_used_again_is_the_next_effect() -> None:
     """The n-th effect of a name is recorded as name#n."""
     ctx = context()
     assert [ctx.effect("get", lambda value=value: value) for value in "abc"] == ["a", "b", "c"]
-    assert ctx.journal.recorded == {"get": '"a"', "get#2": '"b"', "get#3": '"c"'}
+    assert ctx.journal.effects == {"get": "a", "get#2": "b", "get#3": "c"}
 
 
 def test_a_known_effect_is_served_back() -> None:
     """With a recording, every effect gives its recorded value and its function is not called."""
-    journal = EffectJournal({"get": '"a"', "get#2": '"b"'})
+    journal = EffectJournal('{"effects": {"get": "a", "get#2": "b"}}', is_replay=True)
     ctx = context(journal=journal)
 
     def touch() -> NoReturn:
@@ -128,36 +129,68 @@ def test_no_two_effects_share_a_record(names: list[str]) -> None:
     ctx = context()
     values = [ctx.effect(name, lambda value=value: value) for value, name in enumerate(names)]
     assert list(range(len(names))) == values
-    assert len(names) == len(ctx.journal.recorded)
+    assert len(names) == len(ctx.journal.effects)
 
 
 def test_a_url_with_a_fragment_is_a_good_name() -> None:
     """Only a number after the sign is special: other names are recorded as they are."""
     ctx = context()
     ctx.effect("https://example.org/#top", int)
-    assert list(ctx.journal.recorded) == ["https://example.org/#top"]
+    assert list(ctx.journal.effects) == ["https://example.org/#top"]
 
 
-def test_a_recorded_journal_is_not_changed_by_its_source() -> None:
-    """The journal keeps its own copy of the recording it was given."""
-    recorded = {"get": "1"}
-    journal = EffectJournal(recorded)
-    journal.perform("other", int, (), {})
-    assert recorded == {"get": "1"}
+def test_a_replay_refuses_an_effect_that_was_not_recorded() -> None:
+    """What the recording does not hold is not fetched from outside: the step is told, and the breach is noted."""
+    journal = EffectJournal('{"effects": {"get": 1}}', is_replay=True)
+    with pytest.raises(UndeclaredEffect, match="effect 'other'"):
+        context(journal=journal).effect("other", raising_touch)
+    assert [(breach.cause, breach.what) for breach in journal.breaches] == [("external_call", "effect 'other'")]
+
+
+def test_a_journal_of_another_version_is_refused() -> None:
+    """A recorded part that this code does not know is an error of version, not ignored."""
+    with pytest.raises(VersionMismatch, match="dreams"):
+        EffectJournal('{"dreams": []}')
+
+
+def test_a_journal_s_text_makes_the_same_journal() -> None:
+    """Recorded, written, read: effects, captured values, exchanges and the session's mark come back."""
+    journal = EffectJournal()
+    journal.perform("get", dict, (), {"a": 1})
+    journal.draw("time.time@app", lambda: 1.5, lambda: 0.0)
+    journal.keep_exchange({"key": "GET http://a", "status": 200})
+    journal.used_session = True
+    again = EffectJournal(journal.text(), is_replay=True)
+    assert journal.text() == again.text()
+    assert again.draw("time.time@app", raising_touch, lambda: 0.0) == 1.5
+    assert again.recorded_exchange("GET http://a")["status"] == 200
+    assert again.used_session
+
+
+def test_a_drawn_series_is_served_in_order_and_then_from_beyond() -> None:
+    """The n-th draw of a series gets its n-th recorded value; one more is noted and gets a stand-in."""
+    journal = EffectJournal('{"ambient": {"time.time@app": [1.0, 2.0]}}', is_replay=True)
+    drawn = [journal.draw("time.time@app", raising_touch, lambda: 9.0) for _ in range(3)]
+    assert drawn == [1.0, 2.0, 9.0]
+    assert [breach.cause for breach in journal.breaches] == ["code_change"]
+
+
+def raising_touch() -> NoReturn:
+    raise AssertionError("the world was touched")
 
 
 def test_what_the_step_does_with_a_value_is_not_recorded() -> None:
     """Changing an effect's value afterwards does not change the record."""
     ctx = context()
     ctx.effect("items", list).append(1)
-    assert ctx.journal.recorded["items"] == "[]"
+    assert ctx.journal.effects["items"] == []
 
 
 def test_live_and_replay_hand_out_the_same_value() -> None:
     """An effect's value is what the record gives back, also where that is not the very same object."""
     ctx = context()
     live = ctx.effect("point", lambda: {"at": (1, 2), "tags": {"b", "a"}})
-    served = context(journal=EffectJournal(ctx.journal.recorded)).effect("point", dict)
+    served = context(journal=EffectJournal(ctx.journal.text(), is_replay=True)).effect("point", dict)
     assert {"at": (1, 2), "tags": {"a", "b"}} == live == served
 
 
@@ -167,7 +200,7 @@ def test_an_effect_that_cannot_be_recorded_is_refused(value: Any) -> None:
     ctx = context()
     with pytest.raises(NotCanonical, match="the value of effect 'get'"):
         ctx.effect("get", lambda: value)
-    assert ctx.journal.recorded == {}
+    assert ctx.journal.effects == {}
 
 
 def test_a_failing_effect_is_not_recorded() -> None:
@@ -179,13 +212,13 @@ def test_a_failing_effect_is_not_recorded() -> None:
 
 
 def test_the_journal_s_text_is_strict_json() -> None:
-    """The stored effects parse as one JSON object of texts."""
+    """The stored effects parse as one JSON object of values."""
     ctx = context()
     ctx.effect("b", lambda: "☃")
     ctx.effect("a", lambda: None)
     text = ctx.journal.text()
     assert text is not None
-    assert parse(text) == {"a": "null", "b": '"\\u2603"'}
+    assert parse(text) == {"effects": {"a": None, "b": "☃"}}
 
 
 # --- identity, session, log, replace -------------------------------------------------------

@@ -21,6 +21,7 @@ def test_a_step_says_nothing_by_default() -> None:
     """Without options a step touches nothing, costs nothing and is tried once."""
     expected = {
         "effect": False, "joins": False, "local": False, "cost": 0, "max_attempts": None, "timeout_s": None,
+        "volatile": (),
     }  # fmt: skip
     assert expected == {name: getattr(StepOptions(), name) for name in OPTION_NAMES}
 
@@ -31,6 +32,7 @@ def test_a_step_says_nothing_by_default() -> None:
         *((name, value) for name in ("effect", "joins", "local") for value in (1, 0, "yes", None)),
         *(("cost", value) for value in (-1, 1.5, "2", True, None)),
         *(("max_attempts", value) for value in (0, -1, 1.5, "3", True)),
+        *(("volatile", value) for value in (1, None, [1], [""], {"a": 1})),
         *(("timeout_s", value) for value in (0, -1, "5", True, math.nan, math.inf, 1e20)),
     ],
 )

@@ -18,8 +18,9 @@ from celery.canvas import chain, group, signature
 
 from aos_workflow.canonical import encode
 from aos_workflow.canvas import compile_canvas
-from aos_workflow.context import EffectJournal, StepContext, current
+from aos_workflow.context import StepContext, current
 from aos_workflow.errors import CheckpointMissing, StepTimeout, StoreUnavailable
+from aos_workflow.journal import EffectJournal
 from aos_workflow.options import StepOptions
 from aos_workflow.perform import Again, Done, GaveUp, Outcome, RetryRequested, arguments, failure_of, perform
 from aos_workflow.plan import FAILURE, INPUT, Plan, Step
@@ -209,7 +210,7 @@ def test_effects_travel_with_the_output() -> None:
         assert context is not None
         return context.effect("get", lambda: "answer")
 
-    assert done(outcome(body)).effects == encode({"get": '"answer"'})
+    assert done(outcome(body)).effects == encode({"effects": {"get": "answer"}})
     assert done(outcome(lambda: 1)).effects is None
 
 
@@ -221,7 +222,10 @@ def test_known_effects_are_served() -> None:
         assert context is not None
         return context.effect("get", raising(AssertionError("touched")))
 
-    assert done(outcome(body, journal=EffectJournal({"get": '"recorded"'}))).output == '"recorded"'
+    assert (
+        done(outcome(body, journal=EffectJournal('{"effects": {"get": "recorded"}}', is_replay=True))).output
+        == '"recorded"'
+    )
 
 
 def test_two_attempts_draw_the_same() -> None:
@@ -541,7 +545,7 @@ def test_effects_before_a_replacement_are_kept() -> None:
         context.effect("get", lambda: 1)
         return context.replace(echo.s())
 
-    assert done(outcome(body)).effects == encode({"get": "1"})
+    assert done(outcome(body)).effects == encode({"effects": {"get": 1}})
 
 
 @pytest.mark.parametrize(
