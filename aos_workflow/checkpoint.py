@@ -233,17 +233,8 @@ class CheckpointStore:
         error: Failure | None,
     ) -> float | None:
         """End an attempt that will be tried again in ``delay_s`` seconds; None if it lost its step."""
-        row = self._ask(
-            "settle",
-            {
-                "run_id": run_id,
-                "address": address,
-                "attempt": attempt,
-                "state": state.value,
-                "delay_s": delay_s,
-                "error": failure_text(error),
-            },
-        )
+        mine = {"run_id": run_id, "address": address, "attempt": attempt}
+        row = self._ask("settle", {**mine, "state": state.value, "delay_s": delay_s, "error": failure_text(error)})
         return float(row["due_at"]) if row else None
 
     def fail(
@@ -251,17 +242,8 @@ class CheckpointStore:
     ) -> Committed | None:
         """Fail the run for this attempt's reason; None if the attempt lost its step or the run is decided."""
         status = RunStatus.FAILING if failure.handlers else RunStatus.FAILED
-        row = self._ask(
-            "fail",
-            {
-                "run_id": run_id,
-                "address": address,
-                "attempt": attempt,
-                "status": status.value,
-                "error": failure_text(failure),
-                "poisoned": poisoned,
-            },
-        )
+        mine = {"run_id": run_id, "address": address, "attempt": attempt}
+        row = self._ask("fail", {**mine, "status": status.value, "error": failure_text(failure), "poisoned": poisoned})
         return committed_from_row(row) if row else None
 
     def finish(self, run_id: str, *, expected: RunStatus, status: RunStatus, workflow_hash: str | None = None) -> bool:
@@ -337,6 +319,17 @@ class CheckpointStore:
         """How the run stands; raises RunNotFound."""
         with in_our_words(), self._quick.connect() as connection:
             return reading.status(connection, run_id)
+
+    def golden_wanted(self, limit: int) -> list[str]:
+        """At most so many runs, oldest first, that have succeeded and whose golden is to be recorded."""
+        with in_our_words(), self._quick.connect() as connection:
+            return reading.golden_wanted(connection, limit)
+
+    def want_golden(self, run_id: str) -> None:
+        """Let the run's golden be recorded once it has succeeded, unless it was; raises RunNotFound."""
+        with in_our_words(), self.engine.begin() as connection:
+            reading.status(connection, run_id)
+            connection.execute(update(runs).where(runs.c.id == run_id, runs.c.golden.is_(None)).values(golden="wanted"))
 
     def watch(self, run_id: str) -> RunStatus:
         """Ask to be told when the run ends (``tell_watchers``); returns its status as of now."""

@@ -1,4 +1,6 @@
-"""Named points of a step at which a test may let a process die. In production: one comparison with None.
+"""Named points of a step, and of writing goldens, at which a test may let a process die.
+
+In production each is one comparison with None.
 
     after_enqueue   P1   the run is committed, nothing is published yet
     received        W1   a worker process has the message, before the claim
@@ -8,6 +10,11 @@
     in_commit       W5   a step's own session: the checkpoint is written, before COMMIT
     after_commit    W7   the checkpoint is committed, nothing is published yet
     after_publish   W8   what follows is published, before the acknowledgement
+
+    golden_half     G1   half of a golden (or archive) is in its temporary file
+    golden_whole    G2   all of it is, on the disk, before it gets its name
+    golden_placed   G3   it has its name, before the ledger knows
+    golden_entered  G4   the ledger knows, before a file goes
 
 ``AOS_FAULTS`` holds rules ``point:action[,condition...]``, joined by ``;``; a point of ``*`` means every point.
 
@@ -34,7 +41,7 @@ from pathlib import Path
 from aos_workflow.errors import SettingsError
 
 POINTS = ("after_enqueue", "received", "after_claim", "in_body", "before_commit", "in_commit", "after_commit",
-          "after_publish")  # fmt: skip
+          "after_publish", "golden_half", "golden_whole", "golden_placed", "golden_entered")  # fmt: skip
 ACTIONS = ("kill9", "kill9group", "raise", "stop")
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, inspect, select, update
+from sqlalchemy import Connection, func, inspect, select, text, update
 
 from aos_workflow.errors import RunNotFound
 from aos_workflow.plan import INPUT
 from aos_workflow.records import Attempt, AttemptState, Checkpoint, Run, RunStatus
 from aos_workflow.rows import attempt_from_row, run_from_row
-from aos_workflow.schema import VERSION_TABLE, attempts, checkpoints, runs
+from aos_workflow.schema import VERSION_TABLE, attempts, checkpoints, plans, runs, splices
 
 
 def schema_revision(connection: Connection) -> str | None:
@@ -98,6 +98,23 @@ def attempts_of(connection: Connection, run_id: str) -> list[Attempt]:
     columns = [column for column in attempts.c if column.name != "token"]
     statement = select(*columns).where(attempts.c.run_id == run_id).order_by(attempts.c.address, attempts.c.attempt)
     return [attempt_from_row(row) for row in connection.execute(statement).mappings()]
+
+
+def splices_of(connection: Connection, run_id: str) -> list[tuple[str, str]]:
+    """Address and plan (text) of every sub-plan that a step of the run brought, in the order of their commits."""
+    statement = (
+        select(splices.c.address, plans.c.body)
+        .join(plans, plans.c.digest == splices.c.plan_digest)
+        .where(splices.c.run_id == run_id)
+        .order_by(splices.c.ordinal)
+    )
+    return [(address, body) for address, body in connection.execute(statement)]
+
+
+def golden_wanted(connection: Connection, limit: int) -> list[str]:
+    """The oldest runs that have succeeded and whose golden is to be recorded."""
+    is_open = (runs.c.golden == text("'wanted'")) & (runs.c.status == text("'succeeded'"))  # literal: as the index
+    return list(connection.execute(select(runs.c.id).where(is_open).order_by(runs.c.id).limit(limit)).scalars())
 
 
 def attempted(connection: Connection, run_id: str, addresses: Sequence[str], *, ended: bool = False) -> set[str]:

@@ -83,6 +83,7 @@ class NewRun:
     """A run to be stored. ``inputs`` is canonical text; ``logical_time`` is seconds since the epoch.
 
     ``workflow_hash`` is given for an empty plan, which has succeeded as soon as it is stored.
+    ``golden``: once it has succeeded, its golden is to be recorded.
     """
 
     id: str
@@ -97,6 +98,7 @@ class NewRun:
     idempotency_key: str | None = None
     inline: bool = False
     workflow_hash: str | None = None
+    golden: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,6 +52,7 @@ def new_run_row(run: NewRun, now: float) -> dict[str, Any]:
         "created_at": now,
         "updated_at": now,
         "format": FORMAT,
+        "golden": "wanted" if run.golden else None,
     }
 
 

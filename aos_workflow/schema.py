@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    event,
     text,
 )
 
@@ -29,7 +31,7 @@ from aos_workflow.errors import SchemaMismatch
 from aos_workflow.records import AttemptState, RunStatus
 
 #: The schema version this code speaks: the newest migration's revision.
-REVISION = "0001"
+REVISION = "0002"
 #: Where Alembic keeps it; a name of our own, for databases that are shared with an application.
 VERSION_TABLE = "aos_schema_version"
 
@@ -45,6 +47,16 @@ metadata = MetaData(
 #: Text that an index holds. Bytes decide its order, as on SQLite: under a language's rules the order changes
 #: with the C library, and an index built under the old one lets a second checkpoint in.
 Key = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+class LedgerOp(StrEnum):
+    """What happened to a golden."""
+
+    ADD = "add"  #: its file was written
+    RESIGN = "resign"  #: it is under another key
+    ARCHIVE = "archive"  #: an archive was written; the entry's name and digest are the archive's
+    PRUNE = "prune"  #: its file may be deleted
+    QUARANTINE = "quarantine"  #: its file was put aside
 
 
 def require_revision(found: str | None) -> None:
@@ -105,6 +117,7 @@ runs = Table(
     Column("workflow_hash", Text),
     Column("error", Text),
     Column("format", SmallInteger, nullable=False),
+    Column("golden", Text),
     _not_empty("id", "workflow"),
     _one_of("status", RunStatus),
     comment="One row per run; its lock makes the history of a run serial",
@@ -112,6 +125,8 @@ runs = Table(
 )
 _live = text("status IN ('enqueued', 'running', 'failing')")
 Index("ix_runs_wake_at", runs.c.wake_at, postgresql_where=_live, sqlite_where=_live)
+_unrecorded = text("golden = 'wanted' AND status = 'succeeded'")
+Index("ix_runs_golden", runs.c.id, postgresql_where=_unrecorded, sqlite_where=_unrecorded)
 Index("ix_runs_workflow", runs.c.workflow, runs.c.created_at)
 Index("ix_runs_created_at", runs.c.created_at)
 Index(
@@ -198,3 +213,39 @@ ticks = Table(
     Column("last_at", Double, nullable=False),
     comment="When each periodic job last ran; one process of the fleet takes the next turn",
 )
+
+golden_ledger = Table(
+    "golden_ledger",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("op", Text, nullable=False),
+    Column("name", Key, nullable=False),
+    Column("run_id", Key),
+    Column("content_sha256", Text),
+    Column("key_id", Text),
+    Column("prev", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    _not_empty("name", "hash"),
+    _one_of("op", LedgerOp),
+    comment="What happened to goldens, each entry sealed by the hash of the one before; only ever appended to",
+)
+Index("ix_golden_ledger_name", golden_ledger.c.name, golden_ledger.c.seq)
+#: Dialect -> statements by which the database itself refuses to change or delete what is in the ledger.
+_APPEND_ONLY = {
+    "postgresql": (
+        """CREATE OR REPLACE FUNCTION aos_golden_ledger_is_append_only() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'golden_ledger is append-only'; END $$""",
+        """CREATE TRIGGER golden_ledger_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON golden_ledger
+FOR EACH STATEMENT EXECUTE FUNCTION aos_golden_ledger_is_append_only()""",
+    ),
+    "sqlite": (
+        """CREATE TRIGGER golden_ledger_no_update BEFORE UPDATE ON golden_ledger
+BEGIN SELECT RAISE(ABORT, 'golden_ledger is append-only'); END""",
+        """CREATE TRIGGER golden_ledger_no_delete BEFORE DELETE ON golden_ledger
+BEGIN SELECT RAISE(ABORT, 'golden_ledger is append-only'); END""",
+    ),
+}
+for _dialect, _statements in _APPEND_ONLY.items():
+    for _statement in _statements:
+        event.listen(golden_ledger, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]

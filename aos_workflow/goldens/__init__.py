@@ -1,0 +1,1 @@
+"""Goldens as a whole: the ledger of what was recorded, verifying, re-signing, archiving, pruning, comparing."""
