@@ -6,8 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from aos_workflow import wiring
+from aos_workflow.version import VERSION
 
 if TYPE_CHECKING:
+    from aos_workflow.canonical import VOLATILE_FIELDS
     from aos_workflow.context import StepContext
     from aos_workflow.engine import RunHandle, WorkflowEngine
     from aos_workflow.errors import AosError
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from aos_workflow.registry import Workflow, durable, step, workflow
     from aos_workflow.task import WorkflowTask
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 #: Public name -> the room it lives in. Rooms are entered on first use, so importing this package is cheap.
 _PUBLIC = {
@@ -24,6 +26,7 @@ _PUBLIC = {
     "RunResult": "records",
     "RunStatus": "records",
     "StepContext": "context",
+    "VOLATILE_FIELDS": "canonical",
     "Workflow": "registry",
     "WorkflowEngine": "engine",
     "WorkflowTask": "task",
@@ -37,6 +40,7 @@ __all__ = [
     "RunHandle",
     "RunResult",
     "RunStatus",
+    "VOLATILE_FIELDS",
     "StepContext",
     "Workflow",
     "WorkflowEngine",

@@ -20,14 +20,25 @@ from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.clock import Clock
 from aos_workflow.database import open_database
 from aos_workflow.dispatch import CeleryDispatch
+from aos_workflow.divergence import Verdict
 from aos_workflow.engine import WorkflowEngine
+from aos_workflow.errors import BadOption
 from aos_workflow.executor import StepExecutor
 from aos_workflow.faults import install
 from aos_workflow.fleet import Fleet
+from aos_workflow.golden import GoldenRecorder
+from aos_workflow.goldens.ledger import GoldenLedger
 from aos_workflow.membership import Membership
 from aos_workflow.registry import load_app
+from aos_workflow.replay.crew import Crew, Lane
+from aos_workflow.replay.explain import explain
+from aos_workflow.replay.loading import Loader
+from aos_workflow.replay.targets import Target
 from aos_workflow.schema import metadata
-from aos_workflow.settings import Settings
+from aos_workflow.settings import Settings, environment
+from aos_workflow.signing import KeyRing
+from aos_workflow.task import CeleryTasks
+from aos_workflow.terms import Terms
 
 
 class Runtime:
@@ -82,6 +93,87 @@ class Runtime:
     def engine(self) -> WorkflowEngine:
         return WorkflowEngine(self)
 
+    # --- goldens ---------------------------------------------------------------------------
+
+    @cached_property
+    def keys(self) -> KeyRing:
+        """The keys that sign and verify goldens; may be empty."""
+        settings = self.settings
+        return KeyRing.of(settings.golden_secret, settings.golden_old_secrets, settings.golden_keys_file)
+
+    @cached_property
+    def golden_ledger(self) -> GoldenLedger:
+        return GoldenLedger(self.store)
+
+    @cached_property
+    def recorder(self) -> GoldenRecorder:
+        return GoldenRecorder(
+            self.settings.golden_dir,
+            self.keys,
+            self.store,
+            self.golden_ledger,
+            facts_of=lambda task: self.tasks.facts(task),  # the app is imported when a run is recorded, not before
+            volatile=self.settings.volatile,
+        )
+
+    def leaves_golden(self, run_id: str, terms: Terms) -> bool:
+        """Is a golden of this run to be written? Not without a key to sign it with."""
+        return self.settings.signs_goldens and terms.leaves_golden(run_id, self.settings.golden)
+
+    def crew(self, **changes: Any) -> Crew:
+        """Processes that replay goldens with this process's app; ``changes`` are fields of ``Crew``."""
+        return Crew(app=self.settings.app, environment=environment(), volatile=self.settings.volatile, **changes)
+
+    @property
+    def tasks(self) -> CeleryTasks:
+        """The tasks of this process's app, for whoever performs steps without a message."""
+        return CeleryTasks(self.app())
+
+    @cached_property
+    def loader(self) -> Loader:
+        """Reads what is to be replayed: golden files, and runs if a database is configured."""
+        return Loader(self.keys, self.recorder if self.has_shared_store else None)
+
+    def replay_apart(
+        self,
+        target: str,
+        *,
+        hash_seed: str | None = None,
+        tz: str | None = None,
+        cwd: str | None = None,
+        shuffle: int | None = None,
+    ) -> dict[str, Any]:
+        """Replay one golden or run in a fresh process that finds these things different; ``Replayed`` as JSON.
+
+        Raises BadOption for a path that is not there and a folder that holds more than one golden.
+        """
+        changes = {name: value for name, value in {"PYTHONHASHSEED": hash_seed, "TZ": tz}.items() if value is not None}
+        crew = self.crew(processes=1, shuffle=shuffle, changes=changes, cwd=Path(cwd) if cwd else None)
+        ((_, answer),) = crew.replay([self._target(target)])
+        return answer
+
+    def judge(self, golden: str) -> dict[str, Any]:
+        """Replay one golden, in a process that is kept for more of them; if it diverges, with the cause."""
+        target = self._target(golden)
+        answer = self._lane.replay(target)
+        if answer["verdict"] != Verdict.DIVERGED:
+            return answer
+        crew = self.crew()
+        (explained,) = explain([target], app=crew.app, environment=crew.environment, volatile=crew.volatile)
+        return explained if explained["divergence"] else answer  # a race may be won the second time
+
+    def _target(self, name: str) -> Target:
+        targets = self.loader.targets([name])
+        if len(targets) != 1:
+            raise BadOption(f"{name} holds {len(targets)} goldens", fix="name one of them", path=name)
+        return targets[0]
+
+    @cached_property
+    def _lane(self) -> Lane:
+        return Lane(self.crew())
+
+    # --- Celery ----------------------------------------------------------------------------
+
     def dispatch(self, app: Any) -> CeleryDispatch:
         """The way to the broker of a Celery app."""
         if app not in self._dispatches:
@@ -106,6 +198,8 @@ class Runtime:
     def close(self) -> None:
         """Say goodbye and close every connection."""
         self.say_goodbye()
+        if "_lane" in self.__dict__:
+            self._lane.close()
         if "store" in self.__dict__:
             self.store.engine.dispose()
 

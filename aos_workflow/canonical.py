@@ -255,7 +255,7 @@ def _strip_instance(body: dict[str, Any], pointers: list[_Pointer]) -> dict[str,
     kept = body | {part: _strip(body[part], pointers) for part in parts}
     if "unset" in kept:
         kept["unset"] = [name for name in kept["unset"] if name in kept["fields"]]
-    return kept
+    return {part: content for part, content in kept.items() if content or part not in ("extra", "unset")}
 
 
 def _kept(items: Any, pointers: list[_Pointer]) -> Any:

@@ -63,6 +63,17 @@ class CeleryDispatch:
             return False
         return True
 
+    def send(self, task_name: str, *arguments: Any) -> bool:
+        """Send a plain task; False if the broker is away."""
+        try:
+            with self.app.producer_or_acquire() as producer:
+                producer.connection.ensure_connection(max_retries=0)
+                self.app.send_task(task_name, arguments, producer=producer, retry=False, ignore_result=True)
+        except BROKER_ERRORS as error:
+            log.warning("the broker is away, %s is not sent now: %s", task_name, error)
+            return False
+        return True
+
     def canvas(self, progress: Progress) -> Any:
         """The canvas of address-only signatures for what was released: a chain, or a group of chains."""
         stretches = [self._stretch(progress, address) for address in progress.released]

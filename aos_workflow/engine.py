@@ -7,8 +7,10 @@ performed by workers; what it ``run``s is performed here and now, by the same ex
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -16,14 +18,17 @@ from sqlalchemy.orm import Session
 from aos_workflow import handover, recovery, registry, watching, wiring
 from aos_workflow.canonical import decode, digest, encode
 from aos_workflow.checkpoint import CheckpointStore
-from aos_workflow.errors import BadOption, PayloadTooLarge, RunCancelled, RunFailed, RunNotFinished
+from aos_workflow.errors import AosError, BadOption, PayloadTooLarge, RunCancelled, RunFailed, RunNotFinished
 from aos_workflow.faults import fault
+from aos_workflow.golden_tasks import RECORD
 from aos_workflow.ids import new_run_id, new_seed
 from aos_workflow.inline import InlineTransport
 from aos_workflow.messages import Progress
 from aos_workflow.plan import INPUT, Plan, fed, references
 from aos_workflow.records import NewRun, Run, RunResult, RunStatus, workflow_hash
 from aos_workflow.registry import Workflow
+
+log = logging.getLogger("aos_workflow")
 
 #: A run's seed is kept in a signed 64-bit column, an idempotency key in an index.
 SEEDS = range(-(2**63), 2**63)
@@ -143,7 +148,17 @@ class WorkflowEngine:
         new, plan, app = self._new_run(flow, inputs, seed=seed, inline=True)
         self.store.add([new])
         InlineTransport(self._parts.executor, self.store, app).perform(new, plan)
-        return self.result(new.id)
+        result = self.result(new.id)
+        if new.golden and self._parts.settings.signs_goldens and result.status is RunStatus.SUCCEEDED:
+            self._leave_golden(new.id)
+        return result
+
+    def _leave_golden(self, run_id: str) -> None:
+        """A run has ended well: that its golden cannot be written must not make it fail."""
+        try:
+            self._parts.recorder.record(run_id)
+        except AosError as error:
+            log.warning("no golden of run %s: %s", run_id, error)
 
     # --- act -------------------------------------------------------------------------------
 
@@ -177,6 +192,12 @@ class WorkflowEngine:
             plan = self.store.effective_plan(run.id, run.plan_digest, run.splices)
             released = recovery.open_addresses(run, plan)
             self._parts.dispatch(self._parts.app()).publish(Progress.of(run, plan, released))
+
+    def publish_goldens(self, *, limit: int = 100) -> int:
+        """Ask the workers for goldens that are wanted and not there; returns how many were asked for."""
+        wanted = self.store.golden_wanted(limit)
+        dispatch = self._parts.dispatch(self._parts.app())
+        return sum(1 for _ in takewhile(lambda run_id: dispatch.send(RECORD, run_id), wanted))
 
     def sweep(self, app: Any = None) -> int:
         """Publish what crashes left behind and what is due; returns how many steps were published."""
@@ -241,9 +262,9 @@ class WorkflowEngine:
         if seed is None:
             seed = new_seed() if key is None else int(digest(f"{flow.name}:{key}")[:15], 16)
         _check_request(seed, key)
-        inputs_digest = digest(text)
+        inputs_digest, run_id = digest(text), new_run_id()
         new = NewRun(
-            id=new_run_id(),
+            id=run_id,
             workflow=flow.name,
             plan_digest=plan.digest,
             plan_text=plan.text,
@@ -254,6 +275,7 @@ class WorkflowEngine:
             logical_time=self.store.clock.now(),
             idempotency_key=key,
             inline=inline,
+            golden=plan.terms.leaves_golden(run_id, settings.golden),  # also where only the workers have the key
             workflow_hash=None
             if plan.steps
             else workflow_hash(workflow=flow.name, inputs_digest=inputs_digest, seed=seed, digests={}),

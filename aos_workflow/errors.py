@@ -26,7 +26,14 @@
     ├── StepError                  how a step ended
     │   ├── StepFailed             its body raised
     │   ├── StepTimeout            it ran longer than its ``timeout_s`` (retryable)
-    │   └── StepPoisoned           it killed its worker too often
+    │   ├── StepPoisoned           it killed its worker too often
+    │   └── UndeclaredEffect       a sealed replay wanted something from outside that was not recorded
+    ├── GoldenError                a golden file
+    │   ├── GoldenInvalid          its verdict is not VALID
+    │   ├── GoldenUnreadable       a version or a task of it that this code does not have
+    │   ├── GoldenKeyMissing       no key to sign or verify with
+    │   └── GoldenNotWritten       the file or the ledger could not be written (retryable)
+    ├── ReplayProcessLost          the process that replayed died or was too slow (retryable)
     └── EmbeddedUnavailable        the embedded servers cannot be started here
 
 Each carries ``code`` (stable, for programs), ``retryable`` (would the same call
@@ -230,6 +237,50 @@ class StepPoisoned(StepError):
     """The step killed its worker ``max_attempts`` times."""
 
     code = "STEP_POISONED"
+
+
+class UndeclaredEffect(StepError):
+    """A sealed replay wanted something from outside that was not recorded; nothing was done."""
+
+    code = "EFFECT_UNDECLARED"
+
+
+class GoldenError(AosError):
+    """A golden file."""
+
+    code = "GOLDEN_ERROR"
+
+
+class GoldenInvalid(GoldenError):
+    """The file's verdict is not VALID; evidence holds verdict and path."""
+
+    code = "GOLDEN_INVALID"
+
+
+class GoldenUnreadable(GoldenError):
+    """The golden is of a version, or names a task, that this code does not have."""
+
+    code = "GOLDEN_UNREADABLE"
+
+
+class GoldenKeyMissing(GoldenError):
+    """There is no key to sign or to verify goldens with."""
+
+    code = "GOLDEN_KEY_MISSING"
+
+
+class GoldenNotWritten(GoldenError):
+    """A golden or its ledger entry could not be written; the run itself is not affected."""
+
+    code = "GOLDEN_NOT_WRITTEN"
+    retryable = True
+
+
+class ReplayProcessLost(AosError):
+    """The process that replayed died or did not answer in time."""
+
+    code = "REPLAY_PROCESS_LOST"
+    retryable = True
 
 
 class EmbeddedUnavailable(AosError):

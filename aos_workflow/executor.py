@@ -18,10 +18,11 @@ from typing import Any, Protocol
 
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.clock import monotonic_s
-from aos_workflow.context import EffectJournal, StepContext
+from aos_workflow.context import StepContext
 from aos_workflow.errors import AosError, RunNotFound, StepPoisoned, StoreUnavailable, VersionMismatch
 from aos_workflow.faults import fault
 from aos_workflow.ids import new_token
+from aos_workflow.journal import EffectJournal
 from aos_workflow.messages import Answer, Idle, Message, Progress
 from aos_workflow.options import StepOptions
 from aos_workflow.perform import Again, Body, Done, GaveUp, failure_of, perform

@@ -34,6 +34,11 @@ def new_token() -> str:
     return os.urandom(8).hex()
 
 
+def new_secret() -> str:
+    """A fresh key for signing goldens: 32 bytes as 64 hex digits, as ``openssl rand -hex 32`` gives."""
+    return os.urandom(32).hex()
+
+
 def new_seed() -> int:
     """A run seed for callers who gave none: 0 <= seed < 2**63."""
     return int.from_bytes(os.urandom(8), "big") >> 1

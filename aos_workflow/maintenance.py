@@ -20,6 +20,8 @@ log = logging.getLogger("aos_workflow.fleet")
 
 #: The name of the task that beat's tick starts, and of the turn in the ``ticks`` table.
 SWEEP, TURN = "aos.sweep", "sweep"
+#: How often the fleet looks for goldens that are wanted and not there, seconds.
+GOLDENS_TURN, GOLDENS_EVERY_S = "goldens", 15.0
 
 
 def take_turn(runtime: Any, *, every_s: float) -> int:
@@ -31,6 +33,8 @@ def take_turn(runtime: Any, *, every_s: float) -> int:
     dead = fleet.bury(this_host(), is_running)
     if dead:
         log.warning("processes died: %s", ", ".join(dead))
+    if runtime.settings.signs_goldens and fleet.take_turn(GOLDENS_TURN, GOLDENS_EVERY_S):
+        runtime.engine.publish_goldens()
     # A little less than the interval: a caretaker that wakes a moment early must not wait for a whole one more.
     if not dead and not fleet.take_turn(TURN, every_s * 0.9):
         return 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aos_workflow.canonical import without_volatile
 from aos_workflow.errors import BadOption, SettingsError
+from aos_workflow.terms import golden_share
 
 MEBIBYTE = 1024 * 1024
 
@@ -31,6 +32,12 @@ class Settings:
     pool_size             database connections a process keeps
     window                longest chain of steps in one message
     volatile              JSON pointers left out of the workflow hash, comma-separated
+    golden                which finished runs leave a golden file: always, never, or a share such as 0.1
+    golden_dir            where golden files are; $AOS_HOME/golden
+    golden_secret         GOLDEN_HMAC_SECRET: signs and verifies goldens; without a key none are written
+    golden_old_secrets    GOLDEN_HMAC_OLD_SECRETS: still verify, comma-separated
+    golden_keys_file      more keys, with their states (see ``signing``); read again when it changes
+    golden_retention_days a golden file older than this may be deleted without alarm
     faults                where tests let this process die (see ``faults``); refused unless AOS_TESTING=1
     fault_log             file that receives a line per fault
     """
@@ -51,6 +58,12 @@ class Settings:
     pool_size: int = 2
     window: int = 8
     volatile: tuple[str, ...] = ()
+    golden: float = 1.0
+    golden_dir: Path = Path("/var/lib/aos/golden")
+    golden_secret: str = field(default="", repr=False)
+    golden_old_secrets: tuple[str, ...] = field(default=(), repr=False)
+    golden_keys_file: Path | None = None
+    golden_retention_days: float = 7.0
     faults: str = ""
     fault_log: Path | None = None
 
@@ -82,9 +95,20 @@ class Settings:
             pool_size=_whole(source, "pool_size", cls.pool_size),
             window=_whole(source, "window", cls.window),
             volatile=_volatile(text("volatile")),
+            golden=_share(text("golden")),
+            golden_dir=path("golden_dir") or (path("home") or cls.home) / "golden",
+            golden_secret=source.get("GOLDEN_HMAC_SECRET", "").strip(),
+            golden_old_secrets=tuple(_listed(source.get("GOLDEN_HMAC_OLD_SECRETS", ""))),
+            golden_keys_file=path("golden_keys_file"),
+            golden_retention_days=_number(source, "golden_retention_days", cls.golden_retention_days),
             faults=_faults(source),
             fault_log=path("fault_log"),
         )
+
+    @property
+    def signs_goldens(self) -> bool:
+        """Is there a key to sign goldens with?"""
+        return bool(self.golden_secret or self.golden_keys_file)
 
     def required_database_url(self) -> str:
         """The database's URL; raises SettingsError when none is configured."""
@@ -94,6 +118,19 @@ class Settings:
                 fix="set it to postgresql://user:password@host:port/name, or start everything with: aos dev",
             )
         return self.database_url
+
+
+def variable(field_name: str) -> str:
+    """The environment variable of a setting. The keys of goldens keep the names the runbook gives them."""
+    return _RUNBOOK_NAMES.get(field_name, f"AOS_{field_name.upper()}")
+
+
+_RUNBOOK_NAMES = {"golden_secret": "GOLDEN_HMAC_SECRET", "golden_old_secrets": "GOLDEN_HMAC_OLD_SECRETS"}
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, for a child process."""
+    return dict(os.environ)
 
 
 def environment_with(**changes: str) -> dict[str, str]:
@@ -108,8 +145,19 @@ def _faults(source: Mapping[str, str]) -> str:
     return rules
 
 
+def _share(written: str) -> float:
+    try:
+        return golden_share(written, of="AOS_GOLDEN") if written else Settings.golden
+    except BadOption as malformed:
+        raise SettingsError(malformed.message, fix=malformed.fix) from None
+
+
+def _listed(written: str) -> list[str]:
+    return [part.strip() for part in written.split(",") if part.strip()]
+
+
 def _volatile(written: str) -> tuple[str, ...]:
-    fields = tuple(part.strip() for part in written.split(",") if part.strip())
+    fields = tuple(_listed(written))
     try:
         without_volatile(None, fields)
     except BadOption as malformed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from celery import Celery, Task
@@ -19,15 +20,19 @@ from celery.utils.functional import arity_greater
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from aos_workflow import context as step_context
-from aos_workflow import lifecycle, wiring
+from aos_workflow import golden_tasks, lifecycle, wiring
+from aos_workflow.canonical import VOLATILE_FIELDS
 from aos_workflow.clock import SystemClock
+from aos_workflow.determinism import ambient
+from aos_workflow.determinism.fingerprint import fingerprint
+from aos_workflow.determinism.user_code import user_function
 from aos_workflow.errors import AosError, BadOption, StepFailed, UnknownTask
 from aos_workflow.faults import fault
 from aos_workflow.messages import Idle, Message, Progress
 from aos_workflow.options import StepOptions
 from aos_workflow.perform import Body, ReplaceRequested, RetryRequested
 from aos_workflow.plan import FAILURE, Step
-from aos_workflow.records import Granted
+from aos_workflow.records import Granted, RunStatus
 
 log = logging.getLogger("aos_workflow.step")
 
@@ -169,7 +174,10 @@ def serve(task: WorkflowTask, message: Message) -> None:
         raise Ignore
     if chain and answer.released == (_address_of(chain[-1]),):
         return
-    runtime.dispatch(task._get_app()).publish(answer)
+    dispatch = runtime.dispatch(task._get_app())
+    dispatch.publish(answer)
+    if answer.status is RunStatus.SUCCEEDED and runtime.leaves_golden(message.run_id, answer.plan.terms):
+        dispatch.send(golden_tasks.RECORD, message.run_id)
     if answer.failure is not None:
         raise StepFailed(f"{answer.failure.type}: {answer.failure.message}", run_id=message.run_id)
     if chain:
@@ -208,9 +216,25 @@ class CeleryTasks:
         options = getattr(self.task(task_name), "step_options", None)
         return options if options is not None else StepOptions()
 
+    def facts(self, task_name: str) -> Mapping[str, Any] | None:
+        """What today's code says of a task: is it an effect, what is volatile, and a fingerprint of its code.
+
+        None for a task that is gone.
+        """
+        try:
+            task, options = self.task(task_name), self.options(task_name)
+        except UnknownTask:
+            return None
+        return {
+            "effect": options.effect,
+            "volatile": [*VOLATILE_FIELDS, *options.volatile],
+            "code": fingerprint(task.run),
+        }
+
     def body(self, step: Step, granted: Granted) -> Body:
         """A call of the step's function with a Celery request of its own, as ``self.request``."""
         task = self.task(step.task)
+        adopt_module_of(task)
         around = task.request_stack.top
 
         def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -251,6 +275,19 @@ class CeleryTasks:
             options = {name: routed.get(name) for name in options}
         queue = options["queue"]
         return (getattr(queue, "name", queue), str(options["exchange"]), options["routing_key"])
+
+
+def adopt_module_of(task: Any) -> None:
+    """Let the capture reach names that the task's module bound early (``from time import time``)."""
+    module = _globals_of(task)
+    if module is not None:
+        ambient.adopt(module)
+
+
+@lru_cache(maxsize=4096)
+def _globals_of(task: Any) -> dict[str, Any] | None:
+    function = user_function(task)
+    return None if function is None else function.__globals__
 
 
 def _failure_arguments(task: Any, granted: Granted) -> tuple[Any, ...]:

@@ -26,6 +26,10 @@ COMMANDS = {
     "beat": ("processes", "Start a beat; further options go to Celery."),
     "run": ("run", "Start a run of a workflow."),
     "runs": ("runs", "Look at runs, cancel, resume, wait for them."),
+    "lint": ("lint", "Find what would make a step give another result the next time."),
+    "replay": ("replay", "Perform recorded runs again, sealed, and compare."),
+    "explain": ("explain", "Name the cause of a divergence, with file and line."),
+    "golden": ("golden", "Signed recordings of runs: verify, compare, re-sign, archive, prune."),
     "db": ("db", "The schema of the database: upgrade, check."),
 }
 

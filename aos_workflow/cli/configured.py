@@ -57,6 +57,15 @@ def with_app(app: str, *, here: bool = False) -> Runtime:
     return parts
 
 
+def with_recordings(settings: Settings) -> Runtime:
+    """The parts for a command that performs recorded runs again: an app, and a database only if one is configured.
+
+    Raises SettingsError if there is no app; SchemaMismatch.
+    """
+    require_app(settings)
+    return _parts(settings, has_store=bool(settings.database_url))
+
+
 def require_app(settings: Settings) -> None:
     """Raises SettingsError when no module with workflows is named."""
     if not settings.app:

@@ -21,6 +21,7 @@ PIPE_WIDTH = 100_000
 LONGEST_VALUE = 300
 STYLES = {
     "succeeded": "green", "committed": "green", "failed": "red", "failing": "red", "lost": "red",
+    "matched": "green", "ignored": "green", "diverged": "red", "error": "red",
     "cancelled": "yellow", "retry": "yellow", "deferred": "yellow", "running": "cyan", "ready": "cyan",
 }  # fmt: skip
 

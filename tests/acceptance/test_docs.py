@@ -1,7 +1,7 @@
 """Every Python block in README and docs runs; every shell block is a command that CI or another test runs.
 
-A block whose first line is ``# name.py`` is a file; the other blocks of a page run in order, in one process,
-beside the page's files, against a fresh SQLite database.
+A block whose first line is ``# name.py`` is a file, and tests if that is ``# test_name.py``; the other blocks
+of a page run in order, in one process, beside the page's files, against a fresh SQLite database.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import pytest
 
 from aos_workflow import errors
 from aos_workflow.cli import aos
-from aos_workflow.settings import Settings, environment_with
+from aos_workflow.settings import Settings, environment_with, variable
 from aos_workflow.upgrade import upgrade
+from tests.aos_command import pytest_command
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
-RUN_MAIN = "import runpy; runpy.run_path({name!r}, run_name='__main__')"
 RUN_MAIN = "import runpy; runpy.run_path({name!r}, run_name='__main__')"
 #: Stop at the first error, end what was put into the background, and use the servers of ``aos dev``.
 PROLOGUE = "set -e; trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; . ./home/env"
@@ -58,16 +58,12 @@ def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'page.db'}"
     upgrade(url)
     environment = environment_with(AOS_DATABASE_URL=url, PYTHONPATH=f"{tmp_path}:{ROOT}")
-    ran = subprocess.run(
-        [sys.executable, "page.py"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
+    tests = [name for name in files if name.startswith("test_")]
+    for command in ([sys.executable, "page.py"], *([pytest_command("-q", *tests)] if tests else [])):
+        ran = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 @pytest.mark.services
@@ -156,8 +152,8 @@ def test_links_resolve() -> None:
 def test_every_setting_is_documented() -> None:
     """The settings page lists exactly the variables that are read."""
     page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
-    written = set(re.findall(r"^\| `(AOS_\w+)`", page, re.MULTILINE))
-    assert written == {f"AOS_{field.name.upper()}" for field in fields(Settings) if not field.name.startswith("fault")}
+    written = set(re.findall(r"^\| `((?:AOS|GOLDEN_HMAC)_\w+)`", page, re.MULTILINE))
+    assert written == {variable(field.name) for field in fields(Settings) if not field.name.startswith("fault")}
 
 
 def test_every_error_is_documented() -> None:

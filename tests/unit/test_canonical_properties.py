@@ -91,7 +91,7 @@ POINTERS = st.lists(SEGMENTS | st.sampled_from(["*", "0", "1"]), min_size=1, max
 )
 
 
-always = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+always = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 def exact(value: Any) -> Any:

@@ -232,6 +232,7 @@ def test_a_claim_that_does_not_hold_ends_with_status_1(
         undisturbed=result(),
         other_seed=other,
         seconds={"all": 1.0},
+        golden="trips-r.json",
         directory=None,
     )
     monkeypatch.setattr(story, "perform", lambda *_, **__: outcome)

@@ -145,7 +145,7 @@ def test_a_local_step_of_another_queue_is_a_link() -> None:
     assert addresses(plan, "1.a") == ["1.a", "2.here", "3.a"]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from([a, here]), min_size=1, max_size=12), st.integers(1, 9))
 def test_windows_cover_a_line(tasks: list[Any], longest: int) -> None:
     """Sent window by window, every step of a line is either a link or runs in place, each once and in order."""

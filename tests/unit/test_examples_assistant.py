@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from aos_workflow import StepContext
 from aos_workflow.canvas import compile_canvas
-from aos_workflow.context import EffectJournal
+from aos_workflow.journal import EffectJournal
 from examples.assistant import app, reasoning, tasks
 from examples.assistant.calculator import calculate
 from examples.assistant.client import ServiceBusy, ServiceRefused, post
@@ -235,7 +235,7 @@ def test_a_turn_asks_the_model_and_records_its_answer(url: str) -> None:
     asking = context("1.plan_turn")
     move = tasks.plan_turn(asking, state)
     assert move.canvas == tasks.follow(state, reasoning.plan(DIAMETERS, []))
-    again = replace(asking, journal=EffectJournal(asking.journal.recorded))
+    again = replace(asking, journal=EffectJournal(asking.journal.text(), is_replay=True))
     assert tasks.plan_turn(again, state).canvas == move.canvas
     assert get(f"{url}/stats") == {"/model/plan": {"answered": 1}}
 

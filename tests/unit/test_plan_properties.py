@@ -20,7 +20,7 @@ from aos_workflow.plan import INPUT, Feed, Plan, Step, fed, plan_order, prefix_o
 from tests.conformance.tasks import app, note, scale
 
 ROOT = Path(__file__).resolve().parents[2]
-always = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+always = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 # --- random plans ---------------------------------------------------------------------------

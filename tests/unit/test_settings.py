@@ -9,13 +9,17 @@ import pytest
 
 from aos_workflow.database import normalised_url
 from aos_workflow.errors import SettingsError
-from aos_workflow.settings import Settings, environment_with
+from aos_workflow.settings import Settings, environment_with, variable
 
 SECRET = "hunter2-very-secret"
 WHOLE = ["AOS_INPUT_LIMIT_BYTES", "AOS_OUTPUT_LIMIT_BYTES", "AOS_PLAN_LIMIT_BYTES", "AOS_POOL_SIZE", "AOS_WINDOW"]
-SECONDS = ["AOS_SWEEP_EVERY_S", "AOS_HEARTBEAT_EVERY_S", "AOS_WORKER_TTL_S"]
+SECONDS = ["AOS_SWEEP_EVERY_S", "AOS_HEARTBEAT_EVERY_S", "AOS_WORKER_TTL_S", "AOS_GOLDEN_RETENTION_DAYS"]
 TEXTS = ["AOS_DATABASE_URL", "AOS_BROKER_URL", "AOS_REDIS_URL", "AOS_APP"]
-PATHS = ["AOS_HOME", "AOS_PG_BINDIR", "AOS_VALKEY_SERVER", "AOS_FAULT_LOG"]
+SECRETS = ["GOLDEN_HMAC_SECRET", "GOLDEN_HMAC_OLD_SECRETS"]
+PATHS = [
+    "AOS_HOME", "AOS_PG_BINDIR", "AOS_VALKEY_SERVER", "AOS_FAULT_LOG", "AOS_GOLDEN_DIR", "AOS_GOLDEN_KEYS_FILE",
+]  # fmt: skip
+OTHERS = ["AOS_VOLATILE", "AOS_FAULTS", "AOS_GOLDEN"]
 
 
 def read(**environment: str) -> Settings:
@@ -29,8 +33,8 @@ def test_nothing_set_means_the_defaults() -> None:
 
 def test_every_field_is_a_variable() -> None:
     """Every setting has its variable, AOS_ and the field's name; this suite knows them all."""
-    known = {*WHOLE, *SECONDS, *TEXTS, *PATHS, "AOS_VOLATILE", "AOS_FAULTS"}
-    assert {f"AOS_{field.name.upper()}" for field in fields(Settings)} == known
+    known = {*WHOLE, *SECONDS, *TEXTS, *PATHS, *SECRETS, *OTHERS}
+    assert {variable(field.name) for field in fields(Settings)} == known
 
 
 @pytest.mark.parametrize("variable", [*WHOLE, *SECONDS])
@@ -57,10 +61,36 @@ def test_a_path_is_a_path(variable: str) -> None:
     assert getattr(read(**{variable: "/srv/aos"}), variable.removeprefix("AOS_").lower()) == Path("/srv/aos")
 
 
-@pytest.mark.parametrize("variable", [*WHOLE, *SECONDS, *TEXTS, *PATHS, "AOS_VOLATILE", "AOS_FAULTS"])
+@pytest.mark.parametrize("variable", [*WHOLE, *SECONDS, *TEXTS, *PATHS, *SECRETS, *OTHERS])
 def test_a_blank_variable_is_not_set(variable: str) -> None:
     """A variable that is empty or blank counts as not set."""
     assert read() == read(**{variable: ""}) == read(**{variable: "  "})
+
+
+def test_secrets_are_read_and_never_shown() -> None:
+    """The keys of goldens come from the runbook's variables, and no settings object prints them."""
+    settings = read(GOLDEN_HMAC_SECRET=f" {SECRET}\n", GOLDEN_HMAC_OLD_SECRETS=f"{SECRET}1, {SECRET}2")
+    assert settings.golden_secret == SECRET
+    assert settings.golden_old_secrets == (f"{SECRET}1", f"{SECRET}2")
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize(("written", "share"), [("always", 1.0), ("never", 0.0), ("0.25", 0.25), ("", 1.0)])
+def test_the_share_of_goldens_is_read(written: str, share: float) -> None:
+    """AOS_GOLDEN is a word or a share of the runs."""
+    assert read(AOS_GOLDEN=written).golden == share
+
+
+@pytest.mark.parametrize("written", ["sometimes", "-1", "2", "nan"])
+def test_a_senseless_share_of_goldens_is_refused(written: str) -> None:
+    """What is no share is refused with the variable's name."""
+    with pytest.raises(SettingsError, match="AOS_GOLDEN"):
+        read(AOS_GOLDEN=written)
+
+
+def test_goldens_live_below_home_unless_told_otherwise() -> None:
+    """AOS_HOME alone moves the goldens along."""
+    assert read(AOS_HOME="/srv/aos").golden_dir == Path("/srv/aos/golden")
 
 
 def test_volatile_fields_are_a_list() -> None:

@@ -20,7 +20,7 @@ from aos_workflow.cli.output import json_option, print_json
 
 
 @click.command(short_help="kill a worker in the middle of a job and see that nothing is lost")
-@click.option("--rows", type=click.IntRange(1_000), default=120_000, show_default=True, help="Lines of data.")
+@click.option("--rows", type=click.IntRange(1_000), default=60_000, show_default=True, help="Lines of data.")
 @click.option("--parts", type=click.IntRange(2, 99), default=24, show_default=True, help="Files they are in.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Seed of the runs.")
 @click.option("--keep", is_flag=True, help="Keep the directory with data, report, logs and database.")

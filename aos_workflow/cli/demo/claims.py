@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -103,6 +103,24 @@ def same_result(interrupted: RunResult, undisturbed: RunResult) -> tuple[Claim, 
             broken_by=() if outputs[0] == outputs[1] else outputs,
         ),
     )
+
+
+def replayed(answers: Sequence[Mapping[str, Any]]) -> Claim:
+    """Replays (``Replayed`` as JSON) of one golden, in processes that find everything else different."""
+    first = answers[0]
+    served = f", {first['served']} answered from the recording" if first.get("served") else ""
+    return Claim(
+        name="replays_match",
+        text=f"{len(answers)} replays, 0 mismatches: {first.get('performed')} steps performed again{served}",
+        broken_by=tuple(_why(answer) for answer in answers if answer["verdict"] != "matched"),
+    )
+
+
+def _why(answer: Mapping[str, Any]) -> str:
+    found, error = answer.get("divergence"), answer.get("error")
+    if found:
+        return f"{found['address']} {found['path']}: {found['recorded']!r:.60} became {found['observed']!r:.60}"
+    return str(error["message"]) if error else str(answer["verdict"])
 
 
 def other_result(run: RunResult, other_seed: RunResult) -> Claim:

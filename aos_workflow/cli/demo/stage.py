@@ -22,6 +22,7 @@ import aos_workflow
 from aos_workflow.assembly import Runtime
 from aos_workflow.embedded import PostgresServer, ValkeyServer, start_postgres, start_valkey
 from aos_workflow.errors import AosError
+from aos_workflow.ids import new_secret
 from aos_workflow.settings import Settings, environment_with
 
 APP = "examples.trips.app"
@@ -99,6 +100,7 @@ class Stage:
     postgres: PostgresServer
     valkey: ValkeyServer
     parts: Runtime
+    golden_secret: str = field(repr=False)
     children: contextlib.ExitStack = field(repr=False)
 
     def start_worker(self, number: int, *, processes: int) -> Child:
@@ -110,6 +112,7 @@ class Stage:
             AOS_BROKER_URL=self.valkey.url,
             AOS_REDIS_URL=self.valkey.url,
             AOS_HOME=str(self.directory / "home"),
+            GOLDEN_HMAC_SECRET=self.golden_secret,
             AOS_WORKER_TTL_S=f"{WORKER_TTL_S:g}",
             TMPDIR=str(self.directory),  # a killed worker leaves files of its pool behind
         )
@@ -144,7 +147,8 @@ def open_stage(directory: Path, checkout: Path) -> Iterator[Stage]:
         start_valkey(directory, valkey_server=given.valkey_server) as valkey,
     ):
         upgrade(postgres.url)
-        parts = _parts(postgres.url, valkey.url, directory, checkout)
+        secret = new_secret()
+        parts = _parts(postgres.url, valkey.url, directory, checkout, secret)
         with contextlib.closing(parts), contextlib.ExitStack() as children:
             yield Stage(
                 directory=directory,
@@ -152,11 +156,12 @@ def open_stage(directory: Path, checkout: Path) -> Iterator[Stage]:
                 postgres=postgres,
                 valkey=valkey,
                 parts=parts,
+                golden_secret=secret,
                 children=children,
             )
 
 
-def _parts(database_url: str, broker_url: str, directory: Path, checkout: Path) -> Runtime:
+def _parts(database_url: str, broker_url: str, directory: Path, checkout: Path, golden_secret: str) -> Runtime:
     """This process's parts, with the example's app publishing to the demo's broker and to no other."""
     settings = Settings(
         database_url=database_url,
@@ -164,6 +169,8 @@ def _parts(database_url: str, broker_url: str, directory: Path, checkout: Path) 
         redis_url=broker_url,
         app=APP,
         home=directory / "home",
+        golden_dir=directory / "home" / "golden",
+        golden_secret=golden_secret,
         worker_ttl_s=WORKER_TTL_S,
     )
     parts = Runtime(settings, kind="demo")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from aos_workflow import reading
-from aos_workflow.cli.demo.claims import Aftermath, Claim, Look, aftermath, other_result, same_result
+from aos_workflow.cli.demo.claims import Aftermath, Claim, Look, aftermath, other_result, replayed, same_result
 from aos_workflow.cli.demo.show import Narrator
 from aos_workflow.cli.demo.stage import (
     Child,
@@ -21,6 +22,7 @@ from aos_workflow.cli.demo.stage import (
 )
 from aos_workflow.clock import monotonic_s
 from aos_workflow.database import in_our_words
+from aos_workflow.golden import golden_name
 from aos_workflow.records import AttemptState, Run, RunResult
 
 #: How long nothing may happen before the demo gives up, seconds: a bound for slow machines, not an expectation.
@@ -29,6 +31,12 @@ POLL_S = 0.02
 #: The share of steps that is committed when the worker is killed.
 KILL_AT = 0.4
 PROCESSES = 2
+#: What the processes that replay find different.
+ELSEWHERE = (
+    {"PYTHONHASHSEED": "1", "TZ": "Asia/Kathmandu"},
+    {"PYTHONHASHSEED": "2", "TZ": "America/St_Johns"},
+    {"PYTHONHASHSEED": "3", "TZ": "Pacific/Kiritimati"},
+)
 #: Past this many seconds the machine is a slow one, and the last run, with another seed, is left out.
 TIME_FOR_MORE_S = 60.0
 
@@ -60,6 +68,7 @@ class Outcome:
     interrupted: RunResult
     undisturbed: RunResult
     other_seed: RunResult | None
+    golden: str
     seconds: dict[str, float]
     directory: str | None
 
@@ -82,6 +91,7 @@ class Outcome:
                 if run is not None
             },
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "golden": self.golden,
             "directory": self.directory,
         }
 
@@ -110,6 +120,9 @@ def perform(play: Play, say: Narrator, *, keep: bool) -> Outcome:
         undisturbed, report = cast.undisturbed(worker)
         same = same_result(interrupted, undisturbed)
         say.claims(same)
+        golden, replays = cast.replay(interrupted, worker)
+        say.claims([replays])
+        seconds["replayed"] = say.seconds
         other_seed = cast.other_seed(worker) if say.seconds < TIME_FOR_MORE_S else None
         differs = [other_result(interrupted, other_seed)] if other_seed else []
         say.claims(differs)
@@ -119,11 +132,12 @@ def perform(play: Play, say: Narrator, *, keep: bool) -> Outcome:
     return Outcome(
         play=play,
         facts=facts,
-        claims=(*facts.claims, *same, *differs),
+        claims=(*facts.claims, *same, replays, *differs),
         interrupted=interrupted,
         undisturbed=undisturbed,
         other_seed=other_seed,
         seconds={**seconds, "all": say.seconds},
+        golden=golden.name,
         directory=str(directory) if keep else None,
     )
 
@@ -194,6 +208,35 @@ class Performance:
         self.say.act("The same run again, with nobody killed")
         result = self.run(self.play.seed, worker)
         return result, self._report.read_text(encoding="utf-8") if self._report.exists() else ""
+
+    def replay(self, run: RunResult, worker: Child) -> tuple[Path, Claim]:
+        """Wait for the golden of a run, and perform it again where everything around it is different."""
+        parts = self.stage.parts
+        golden = parts.settings.golden_dir / golden_name(run.workflow, run.run_id)
+        self.say.act("The run that was killed has left a golden: its recording, signed and on disk")
+        patience = Patience()
+        while not golden.exists():
+            if patience.is_over(None):
+                raise worker.failure(f"no golden was written for {PATIENCE_S:g} s")
+            time.sleep(POLL_S)
+        self.say.line(f"{golden.name}, {golden.stat().st_size:,} bytes")
+        self.say.line(
+            f"{len(ELSEWHERE)} replays, each in a process without database, broker and network; different are:"
+        )
+        self.say.line("hash seed, time zone, working folder, order of siblings")
+        targets = parts.loader.targets([str(golden)])
+
+        def elsewhere(number: int) -> dict[str, Any]:
+            crew = parts.crew(processes=1, changes=ELSEWHERE[number], cwd=self.stage.directory, shuffle=number)
+            ((_, answer),) = crew.replay(targets)
+            return answer
+
+        answers: list[dict[str, Any]] = []
+        with self.say.bar("replays", len(ELSEWHERE)) as show, ThreadPoolExecutor(PROCESSES) as side_by_side:
+            for answer in side_by_side.map(elsewhere, range(len(ELSEWHERE))):
+                answers.append(answer)
+                show(len(answers))
+        return golden, replayed(answers)
 
     def other_seed(self, worker: Child) -> RunResult:
         seed = self.play.seed + 1
@@ -283,6 +326,7 @@ def sum_up(outcome: Outcome, say: Narrator) -> None:
         ("resumed", "-" if resumed is None else f"{resumed:.1f} s after the start of the new worker"),
         ("hash, killed and resumed", str(outcome.interrupted.workflow_hash)),
         ("hash, undisturbed", str(outcome.undisturbed.workflow_hash)),
+        ("golden", outcome.golden),
         ("hash, another seed", str(outcome.other_seed.workflow_hash) if outcome.other_seed else "left out, for time"),
         ("all in all", f"{outcome.seconds['all']:.0f} s"),
     )

@@ -13,7 +13,7 @@ import click
 
 from aos_workflow.cli import output
 from aos_workflow.cli.dev.ctrl_c import Wish, wish_to_stop
-from aos_workflow.cli.dev.place import Ports, folder_for, tell
+from aos_workflow.cli.dev.place import Ports, folder_for, golden_variables, tell, with_goldens
 from aos_workflow.cli.dev.supervisor import Child
 from aos_workflow.cli.processes import beat_command, process_environment, worker_command
 from aos_workflow.embedded import PostgresServer, ValkeyServer, start_postgres, start_valkey
@@ -96,7 +96,7 @@ def run_everything(settings: Settings, *, concurrency: int) -> None:
     with wish_to_stop() as wish, ExitStack() as stops:
         servers = Servers(settings, folder, board)
         stops.callback(servers.stop)
-        settings = _with_servers(settings, servers, folder)
+        settings = with_goldens(_with_servers(settings, servers, folder), folder)
         board.line("schema", upgrade(settings.database_url))
         if settings.app:
             stops.callback(_stop, _start_children(settings, concurrency, board), wish)
@@ -124,7 +124,12 @@ def _with_servers(settings: Settings, servers: Servers, folder: Path) -> Setting
 
 
 def _start_children(settings: Settings, concurrency: int, board: Board) -> list[Child]:
-    environment = {**process_environment(settings), "AOS_HOME": str(settings.home), **_without_root_warning()}
+    environment = {
+        **process_environment(settings),
+        **{name: value for name, value in golden_variables(settings).items() if value},
+        "AOS_HOME": str(settings.home),
+        **_without_root_warning(),
+    }
     commands = {
         "worker": worker_command(settings, ["--concurrency", str(concurrency)], quiet=True),
         "beat": beat_command(settings, quiet=True),
@@ -145,6 +150,7 @@ def _variables(settings: Settings) -> dict[str, str]:
         "AOS_REDIS_URL": settings.redis_url,
         "AOS_APP": settings.app,
         "AOS_HOME": str(settings.home),
+        **golden_variables(settings),
     }
 
 

@@ -11,7 +11,7 @@ import click
 from aos_workflow import reading
 from aos_workflow.assembly import Runtime, use
 from aos_workflow.cli.dev.ctrl_c import wish_to_stop
-from aos_workflow.cli.dev.place import folder_for, tell
+from aos_workflow.cli.dev.place import folder_for, golden_variables, tell, with_goldens
 from aos_workflow.database import in_our_words, quick
 from aos_workflow.errors import AosError
 from aos_workflow.local_worker import LocalWorker, use_memory_broker
@@ -39,6 +39,7 @@ def run_in_one_process(settings: Settings, *, concurrency: int) -> None:
         broker_url="memory://",
         sweep_every_s=min(settings.sweep_every_s, SWEEP_EVERY_S),
     )
+    settings = with_goldens(settings, folder)
     parts = use(Runtime(settings, kind="inline"))
     app = parts.load_app()
     use_memory_broker(app)
@@ -54,6 +55,7 @@ def run_in_one_process(settings: Settings, *, concurrency: int) -> None:
                     "AOS_DATABASE_URL": settings.database_url,
                     "AOS_BROKER_URL": settings.broker_url,
                     "AOS_APP": settings.app,
+                    **golden_variables(settings),
                 },
             )
             known = _take_in(parts, set(), RunStatus.ENQUEUED, RunStatus.RUNNING, RunStatus.FAILING)

@@ -9,11 +9,13 @@ import shlex
 import socket
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from aos_workflow.cli import output
+from aos_workflow.ids import new_secret
 from aos_workflow.registry import registered
 from aos_workflow.settings import Settings, environment_with
 
@@ -33,6 +35,27 @@ def folder_for(settings: Settings) -> Path:
             folder = Settings.home / f"dev-{hashlib.sha256(os.fsencode(here)).hexdigest()[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder.resolve()
+
+
+def with_goldens(settings: Settings, folder: Path) -> Settings:
+    """The settings with a folder for goldens, and with a key of this folder's own where none is configured."""
+    if environment_with().get("AOS_GOLDEN_DIR") is None:
+        settings = replace(settings, golden_dir=folder / "golden")
+    if settings.signs_goldens:
+        return settings
+    file = folder / "golden-keys.json"
+    if not file.exists():
+        with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as written:
+            json.dump([{"secret": new_secret(), "state": "active"}], written)
+    return replace(settings, golden_keys_file=file)
+
+
+def golden_variables(settings: Settings) -> dict[str, str]:
+    """What other processes must know to write and verify the same goldens; a secret is in a file, never here."""
+    return {
+        "AOS_GOLDEN_DIR": str(settings.golden_dir),
+        "AOS_GOLDEN_KEYS_FILE": str(settings.golden_keys_file or ""),
+    }
 
 
 def _is_open(folder: Path) -> bool:

@@ -1,0 +1,5 @@
+"""Lists without duplicates."""
+
+
+def unique(values: list) -> list:
+    return list(set(values))  # <- fault
