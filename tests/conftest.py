@@ -14,6 +14,7 @@ with fsync. The log of every worker that is alive when a test fails is shown wit
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -24,8 +25,9 @@ from tests.stack import AppEngine, Servers, Stack, WorkerProcess
 from tests.stack import inline_engine as new_inline_engine
 
 # A test that is slow on a busy machine has not failed.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+settings.register_profile("untimed", deadline=None, max_examples=30)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "untimed"))
 
 CONFORMANCE = "tests.conformance.tasks"
 

@@ -5,6 +5,7 @@ the environment) is read here from the syntax trees of the checkout.
 """
 
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -29,8 +30,8 @@ EMPTY_NAMES = {"util", "utils", "helper", "helpers", "common", "base", "misc", "
 # The frozen nouns and all below them: standard library only.
 BEDROCK = {"errors", "clock", "ids", "events", "canonical", "signing", "plan", "records", "divergence"}
 
-# Rooms that hand an environment to a child process or let a test change its own; they decide nothing by it.
-CHILD_ENVIRONMENT = {"embedded.py", "testing.py"}
+# Rooms that hand an environment to a child process or change their own on purpose; they decide nothing by it.
+CHILD_ENVIRONMENT = {"embedded.py", "replay/observing.py"}
 
 ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv"}
 WALL_CLOCK = {
@@ -68,6 +69,7 @@ def names_used(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
                 yield ".".join(filter(None, [aliases[first], rest])), node.lineno, id(node) in called
 
 
+@functools.cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
