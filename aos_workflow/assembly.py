@@ -22,7 +22,7 @@ from aos_workflow.database import open_database
 from aos_workflow.dispatch import CeleryDispatch
 from aos_workflow.divergence import Verdict
 from aos_workflow.engine import WorkflowEngine
-from aos_workflow.errors import BadOption
+from aos_workflow.errors import BadOption, SettingsError
 from aos_workflow.executor import StepExecutor
 from aos_workflow.faults import install
 from aos_workflow.fleet import Fleet
@@ -121,7 +121,15 @@ class Runtime:
         return self.settings.signs_goldens and terms.leaves_golden(run_id, self.settings.golden)
 
     def crew(self, **changes: Any) -> Crew:
-        """Processes that replay goldens with this process's app; ``changes`` are fields of ``Crew``."""
+        """Processes that replay goldens with this process's app; ``changes`` are fields of ``Crew``.
+
+        Raises SettingsError when nothing says which module they are to import.
+        """
+        if not self.settings.app:
+            raise SettingsError(
+                "AOS_APP is not set: a process that replays would not know your tasks",
+                fix="set it to the module with your Celery app, in the workers too",
+            )
         return Crew(app=self.settings.app, environment=environment(), volatile=self.settings.volatile, **changes)
 
     @property

@@ -98,7 +98,7 @@ def test_dev_starts_everything_and_ends_it(servers: Servers, tmp_path: Path, exi
 
 
 def test_dev_inline_serves_other_processes(tmp_path: Path, exits: ExitStack) -> None:
-    """``aos dev --inline`` performs runs that another process stored, before or by then, and ends with Ctrl-C."""
+    """``aos dev --inline`` performs runs that another process stored, before or by then, and leaves their goldens."""
     folder = shop_folder(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
@@ -113,9 +113,12 @@ def test_dev_inline_serves_other_processes(tmp_path: Path, exits: ExitStack) -> 
 
     dev = start(exits, "dev", "--inline", "--app", "shop", folder=folder, AOS_HOME=str(home))
     dev.wait_for("Ctrl-C stops everything")
+    variables |= {"AOS_GOLDEN_DIR": str(home / "golden"), "AOS_GOLDEN_KEYS_FILE": str(home / "golden-keys.json")}
     assert exported(home / "env") == variables
     done = aos(*words, "--wait", "--timeout-s", "50", folder=folder, **variables)
     assert done.status == 0, dev.log
     assert done.document["output"]["cents"] == 599
     assert aos("runs", "wait", left, "--timeout-s", "50", folder=folder, **variables).status == 0, dev.log
+    wait_until(lambda: len(list((home / "golden").glob("*.json"))) == 2, what="both runs have left a golden")
+    assert aos("replay", str(home / "golden"), folder=folder, **variables).status == 0
     assert dev.end(signal.SIGINT) == 0

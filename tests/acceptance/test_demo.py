@@ -93,6 +93,7 @@ def test_the_demo_holds_what_it_claims(folder: Path) -> None:
         "everything_committed",
         "same_hash",
         "same_output",
+        "replays_match",
     }
     assert document["holds"]
     kill, runs = document["kill"], document["runs"]
