@@ -78,9 +78,9 @@ def sync_folder(folder: Path) -> None:
 def sweep_leftovers(folder: Path, *, older_than_s: float = LEFTOVER_AFTER_S) -> int:
     """Delete what writers that were killed left behind; returns how many."""
     deadline_s, swept = SystemClock().now() - older_than_s, 0
-    for path in folder.glob("*.tmp"):
-        with contextlib.suppress(OSError):
-            if os.stat(path, follow_symlinks=False).st_mtime < deadline_s:
+    for path in folder.glob("*.*.tmp"):
+        with contextlib.suppress(OSError):  # by the time of the last change: re-signing keeps a file's own time
+            if os.stat(path, follow_symlinks=False).st_ctime < deadline_s:
                 os.unlink(path)
                 swept += 1
     return swept

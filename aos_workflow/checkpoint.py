@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 
 from aos_workflow import reading, statements_postgres, statements_sqlite
 from aos_workflow.clock import Clock, SystemClock
-from aos_workflow.database import in_our_words, is_disconnect, pool_exhausted, quick, translated
-from aos_workflow.errors import BadOption, IdempotencyConflict
+from aos_workflow.database import StepSession, in_our_words, is_disconnect, pool_exhausted, quick, translated
+from aos_workflow.errors import IdempotencyConflict
 from aos_workflow.faults import fault
-from aos_workflow.plan import Plan
+from aos_workflow.plan import Plan, same_shape
 from aos_workflow.plan_shelf import PlanShelf
 from aos_workflow.records import (
     FORMAT,
@@ -39,16 +39,6 @@ from aos_workflow.records import (
 )
 from aos_workflow.rows import GRACE_S, claim_from_row, committed_from_row, failure_text, new_run_row
 from aos_workflow.schema import checkpoints, plans, require_revision, runs
-
-
-class StepSession(Session):
-    """``ctx.session``: its rows commit with the step's checkpoint, so the step itself must not commit."""
-
-    def commit(self) -> None:
-        raise BadOption(
-            "a step must not commit ctx.session: its rows commit with the step's checkpoint",
-            fix="remove the commit(); use flush() to see generated keys",
-        )
 
 
 class CheckpointStore:
@@ -116,7 +106,9 @@ class CheckpointStore:
         same_key = (runs.c.workflow == run.workflow) & (runs.c.idempotency_key == run.idempotency_key)
         known = connection.execute(select(runs).where(same_key)).mappings().one()
         for field in ("plan_digest", "inputs_digest", "seed"):
-            if known[field] != getattr(run, field):
+            if known[field] != getattr(run, field) and not (
+                field == "plan_digest" and self._have_one_shape(connection, known[field], run)
+            ):
                 raise IdempotencyConflict(
                     f"idempotency key {run.idempotency_key!r} belongs to run {known['id']} with another "
                     f"{field.removesuffix('_digest')}",
@@ -125,6 +117,12 @@ class CheckpointStore:
                     differs=field,
                 )
         return str(known["id"])
+
+    @staticmethod
+    def _have_one_shape(connection: Connection, digest: str, run: NewRun) -> bool:
+        """Do two plans differ in their terms only? Those may change from one deployment to the next."""
+        known = connection.execute(select(plans.c.body).where(plans.c.digest == digest)).scalar_one()
+        return same_shape(Plan.from_text(known), Plan.from_text(run.plan_text))
 
     # --- the hot path ----------------------------------------------------------------------
 
@@ -320,16 +318,23 @@ class CheckpointStore:
         with in_our_words(), self._quick.connect() as connection:
             return reading.status(connection, run_id)
 
-    def golden_wanted(self, limit: int) -> list[str]:
-        """At most so many runs, oldest first, that have succeeded and whose golden is to be recorded."""
+    def golden_wanted(self, limit: int, *, after: str = "", within_s: float | None = None) -> list[str]:
+        """At most so many runs behind ``after``, by id, whose golden is to be recorded, ended ``within_s`` seconds."""
         with in_our_words(), self._quick.connect() as connection:
-            return reading.golden_wanted(connection, limit)
+            since = None if within_s is None else self.now(connection) - within_s
+            return reading.golden_wanted(connection, limit, after=after, since=since)
+
+    def wants_golden(self, run_id: str) -> bool:
+        """Is the run's golden to be recorded, and not yet? False for a run that is not there."""
+        with in_our_words(), self._quick.connect() as connection:
+            return connection.execute(select(runs.c.golden).where(runs.c.id == run_id)).scalar() == "wanted"
 
     def want_golden(self, run_id: str) -> None:
         """Let the run's golden be recorded once it has succeeded, unless it was; raises RunNotFound."""
         with in_our_words(), self.engine.begin() as connection:
             reading.status(connection, run_id)
-            connection.execute(update(runs).where(runs.c.id == run_id, runs.c.golden.is_(None)).values(golden="wanted"))
+            is_open = runs.c.golden.is_(None) | (runs.c.golden == "refused")
+            connection.execute(update(runs).where(runs.c.id == run_id, is_open).values(golden="wanted"))
 
     def watch(self, run_id: str) -> RunStatus:
         """Ask to be told when the run ends (``tell_watchers``); returns its status as of now."""

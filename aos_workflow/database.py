@@ -11,9 +11,10 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
 
 from aos_workflow.clock import SystemClock
-from aos_workflow.errors import SchemaMismatch, SettingsError, StoreError, StoreUnavailable
+from aos_workflow.errors import BadOption, SchemaMismatch, SettingsError, StoreError, StoreUnavailable
 
 #: Execution option of connections for single statements: autocommit on PostgreSQL; on SQLite they only ask, so that
 #: they wait for no writer, and no writer for them.
@@ -172,3 +173,13 @@ def is_disconnect(error: DBAPIError) -> bool:
         "08006",
         "08003",
     )
+
+
+class StepSession(Session):
+    """``ctx.session``: its rows commit with the step's checkpoint, so the step itself must not commit."""
+
+    def commit(self) -> None:
+        raise BadOption(
+            "a step must not commit ctx.session: its rows commit with the step's checkpoint",
+            fix="remove the commit(); use flush() to see generated keys",
+        )

@@ -96,6 +96,7 @@ class WorkflowEngine:
     def __init__(self, parts: Any = None) -> None:
         self._parts = parts if parts is not None else wiring.runtime()
         self.store: CheckpointStore = self._parts.store
+        self._goldens_after = ""
 
     # --- start -----------------------------------------------------------------------------
 
@@ -194,9 +195,18 @@ class WorkflowEngine:
             self._parts.dispatch(self._parts.app()).publish(Progress.of(run, plan, released))
 
     def publish_goldens(self, *, limit: int = 100) -> int:
-        """Ask the workers for goldens that are wanted and not there; returns how many were asked for."""
-        wanted = self.store.golden_wanted(limit)
+        """Ask the workers for goldens that are wanted and not there; returns how many were asked for.
+
+        Only while no message waits: then those that asked before are lost or served. Each call goes on where the
+        last one ended, so that a golden that cannot be written does not stand in the way of others; what ended
+        before the time of retention is not looked at any more.
+        """
         dispatch = self._parts.dispatch(self._parts.app())
+        if not dispatch.broker_is_empty():
+            return 0
+        within_s = self._parts.settings.golden_retention_days * 86_400
+        wanted = self.store.golden_wanted(limit, after=self._goldens_after, within_s=within_s)
+        self._goldens_after = wanted[-1] if len(wanted) == limit else ""
         return sum(1 for _ in takewhile(lambda run_id: dispatch.send(RECORD, run_id), wanted))
 
     def sweep(self, app: Any = None) -> int:

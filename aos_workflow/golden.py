@@ -230,6 +230,7 @@ class GoldenRecorder:
         refuses: then nothing is left, and trying again later may work.
         """
         run = self._finished(run_id)
+        self._store.want_golden(run.id)  # a file without its entry in the ledger is then one still to be entered
         path = self.directory / golden_name(run.workflow, run.id)
         try:
             golden = self._there(path, run) or self._written(path, self._made(run), run)

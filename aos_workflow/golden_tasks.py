@@ -24,9 +24,13 @@ RECORD, VERIFY = "aos.golden.record", "aos.golden.verify"
 
 @shared_task(name=RECORD, base=Task, ignore_result=True)  # type: ignore[untyped-decorator]
 def record(run_id: str) -> str | None:
-    """Write the golden of a run; returns its path. What goes wrong is logged, and tried again if that may help."""
+    """Write the golden of a run, if it is wanted and not there; returns its path.
+
+    What goes wrong is logged, and tried again if that may help.
+    """
+    runtime = wiring.runtime()
     try:
-        return str(wiring.runtime().recorder.record(run_id))
+        return str(runtime.recorder.record(run_id)) if runtime.store.wants_golden(run_id) else None
     except AosError as error:
         log.log(
             logging.WARNING if error.retryable else logging.ERROR,

@@ -4,6 +4,7 @@
     ambient     captured time and entropy: the n-th value of a source, by "source@module"
     http        captured HTTP: the n-th answer to a request, by the request's key
     session     the step asked for ctx.session: it lives in the database, so its output is served whole
+    full        more was captured than a journal takes, so nothing of it is kept: its output is served whole
 
 Live, a journal starts empty and fills. In replay it is full and only answers; what it is asked and
 does not hold is a ``Breach``: noted, and never fetched from outside.
@@ -23,7 +24,10 @@ from aos_workflow.errors import UndeclaredEffect, VersionMismatch
 
 #: The end of a key whose name was used before; a name that itself ends so is always numbered.
 _NUMBERED = re.compile(r"#\d+$")
-_PARTS = ("ambient", "effects", "http", "session")
+_PARTS = ("ambient", "effects", "full", "http", "session")
+#: How much captured material a journal takes, bytes; about what a captured number takes in its text.
+LIMIT_BYTES = 8 * 1024 * 1024
+VALUE_BYTES = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +58,11 @@ class EffectJournal:
         self.breaches: list[Breach] = []
         #: Calls an effect's function. While a capture is on it steps aside for it: an effect is recorded whole.
         self.outside: Callable[[Callable[[], Any]], Any] = _at_once
+        #: It had no room for all that was captured, so no replay can answer from it: the output is served whole.
+        self.is_full = bool(document.get("full", False))
+        self._left_bytes = LIMIT_BYTES
         self._served: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the collector may close a stream in the middle of a draw
 
     def perform(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The recorded value of the n-th effect of this name, or the function's, recorded.
@@ -77,21 +84,29 @@ class EffectJournal:
         A replay that asks for more values than there are gets ``beyond()``; that is noted, not refused.
         """
         with self._lock:
-            values = self.ambient.setdefault(series, [])
             if not self.is_replay:
                 value = live()
-                values.append(value)
+                if self._affords(VALUE_BYTES + len(value) if isinstance(value, str) else VALUE_BYTES):
+                    self.ambient.setdefault(series, []).append(value)
                 return value
+            values = self.ambient.setdefault(series, [])
             count = self._served[series] = self._served.get(series, 0) + 1
             if count <= len(values):
                 return values[count - 1]
         self.note("code_change", f"more calls of {series} than were recorded")
         return beyond()
 
-    def keep_exchange(self, exchange: Mapping[str, Any]) -> None:
-        """Record one HTTP exchange: plain JSON with at least a "key", which says what was asked."""
+    def keep_exchange(self, exchange: Mapping[str, Any]) -> bool:
+        """Record one HTTP exchange: plain JSON with at least a "key", which says what was asked.
+
+        False if the journal has no room for it any more.
+        """
+        body = exchange.get("body")
+        size_bytes = 500 + (len(body) if isinstance(body, str) else len(str(body)))
         with self._lock:
-            self.http.append(dict(exchange))
+            if self._affords(size_bytes):
+                self.http.append(dict(exchange))
+        return not self.is_full
 
     def recorded_exchange(self, key: str) -> dict[str, Any]:
         """The n-th recorded exchange of this key. Raises UndeclaredEffect if there is none."""
@@ -101,14 +116,22 @@ class EffectJournal:
             raise self.breach("external_call", f"HTTP request {key}")
         return matching[count]
 
+    def _affords(self, size_bytes: int) -> bool:
+        """Is there room for so much more? Once there is not, nothing more is recorded."""
+        self._left_bytes -= size_bytes
+        if self._left_bytes < 0:
+            self.is_full = True
+        return not self.is_full
+
     def note(self, cause: str, what: str) -> None:
-        """Remember that a replay wanted what was not recorded."""
-        self.breaches.append(Breach(cause=cause, what=what, location=_location()))
+        """Remember that a replay wanted what was not recorded; the same thing is remembered once."""
+        if not any((known.cause, known.what) == (cause, what) for known in self.breaches):
+            self.breaches.append(Breach(cause=cause, what=what, location=_location()))
 
     def breach(self, cause: str, what: str) -> UndeclaredEffect:
         """Note it, and make the error to raise."""
         self.note(cause, what)
-        where = self.breaches[-1].location
+        where = next(known.location for known in self.breaches if (known.cause, known.what) == (cause, what))
         return UndeclaredEffect(
             f"the replay wanted {what}, which was not recorded" + (f" (at {where})" if where else ""),
             fix='let the step get it through ctx.effect("name", function), or declare it @step(effect=True)',
@@ -119,11 +142,13 @@ class EffectJournal:
 
     def text(self) -> str | None:
         """The journal as canonical text, or None when it is empty."""
+        is_served = self.is_full or self.used_session  # then nobody will ask what was captured on the way
         document = {
             "effects": self.effects,
-            "ambient": {series: values for series, values in self.ambient.items() if values},
-            "http": self.http,
+            "ambient": {} if is_served else {series: values for series, values in self.ambient.items() if values},
+            "http": [] if is_served else self.http,
             "session": self.used_session,
+            "full": self.is_full,
         }
         filled = {part: content for part, content in document.items() if content}
         return render(filled, what="the journal of a step") if filled else None

@@ -33,12 +33,12 @@ def take_turn(runtime: Any, *, every_s: float) -> int:
     dead = fleet.bury(this_host(), is_running)
     if dead:
         log.warning("processes died: %s", ", ".join(dead))
-    if runtime.settings.signs_goldens and fleet.take_turn(GOLDENS_TURN, GOLDENS_EVERY_S):
-        runtime.engine.publish_goldens()
     # A little less than the interval: a caretaker that wakes a moment early must not wait for a whole one more.
     if not dead and not fleet.take_turn(TURN, every_s * 0.9):
         return 0
     published: int = runtime.engine.sweep()
+    if runtime.settings.signs_goldens and fleet.take_turn(GOLDENS_TURN, GOLDENS_EVERY_S):
+        runtime.engine.publish_goldens()
     if published:
         log.info("the sweep published %d steps", published)
     return published

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from aos_workflow import context as step_context
@@ -23,6 +23,7 @@ from aos_workflow.errors import AosError, CheckpointMissing, UnsupportedCanvas
 from aos_workflow.options import StepOptions, backoff_s
 from aos_workflow.plan import FAILURE, INPUT, Plan, Step, fed
 from aos_workflow.records import Failure, Granted
+from aos_workflow.terms import Terms
 
 _TRACEBACK_CHARACTERS = 16_000
 _MESSAGE_CHARACTERS = 4_000
@@ -92,7 +93,7 @@ def perform(
     args, kwargs = arguments(step, plan, granted.outputs)
     token = step_context.current.set(context)
     try:
-        with capturing(plan.terms, context):
+        with capturing(_terms_of(plan, options), context):
             value = call_within(options.timeout_s, lambda: body(args, kwargs))
         context.flush()
         if isinstance(value, Replacement):
@@ -106,6 +107,11 @@ def perform(
         return _failed(error, step, granted, options)
     finally:
         step_context.current.reset(token)
+
+
+def _terms_of(plan: Plan, options: StepOptions) -> Terms:
+    """An effect step's output is recorded whole and served: what it asked on the way is nobody's business."""
+    return replace(plan.terms, capture="none") if options.effect else plan.terms
 
 
 def arguments(step: Step, plan: Plan, outputs: Mapping[str, str]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -239,6 +239,11 @@ class Plan:
         )
 
 
+def same_shape(one: Plan, other: Plan) -> bool:
+    """Do these plans perform the same steps, under whatever terms?"""
+    return replace(one, terms=DEFAULT_TERMS).digest == replace(other, terms=DEFAULT_TERMS).digest
+
+
 def ready(plan: Plan, committed: Collection[str]) -> tuple[str, ...]:
     """The addresses that may run now: not committed, everything they come after committed."""
     return plan.ready(plan.mask([address for address in committed if address in plan.positions]))

@@ -111,10 +111,13 @@ def splices_of(connection: Connection, run_id: str) -> list[tuple[str, str]]:
     return [(address, body) for address, body in connection.execute(statement)]
 
 
-def golden_wanted(connection: Connection, limit: int) -> list[str]:
-    """The oldest runs that have succeeded and whose golden is to be recorded."""
+def golden_wanted(connection: Connection, limit: int, *, after: str = "", since: float | None = None) -> list[str]:
+    """The runs behind ``after``, by id, that have succeeded (``since``) and whose golden is to be recorded."""
     is_open = (runs.c.golden == text("'wanted'")) & (runs.c.status == text("'succeeded'"))  # literal: as the index
-    return list(connection.execute(select(runs.c.id).where(is_open).order_by(runs.c.id).limit(limit)).scalars())
+    statement = select(runs.c.id).where(is_open, runs.c.id > after).order_by(runs.c.id).limit(limit)
+    if since is not None:
+        statement = statement.where(runs.c.finished_at >= since)
+    return list(connection.execute(statement).scalars())
 
 
 def attempted(connection: Connection, run_id: str, addresses: Sequence[str], *, ended: bool = False) -> set[str]:

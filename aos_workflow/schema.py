@@ -231,6 +231,7 @@ golden_ledger = Table(
     comment="What happened to goldens, each entry sealed by the hash of the one before; only ever appended to",
 )
 Index("ix_golden_ledger_name", golden_ledger.c.name, golden_ledger.c.seq)
+Index("ix_golden_ledger_run_id", golden_ledger.c.run_id)
 #: Dialect -> statements by which the database itself refuses to change or delete what is in the ledger.
 _APPEND_ONLY = {
     "postgresql": (

@@ -46,7 +46,13 @@ class Key:
 
 def key_of(secret: str) -> Key:
     """The key of a secret as it is written; white space around it does not count."""
-    return Key(secret.strip().encode())
+    try:
+        text = secret.strip().encode()
+    except UnicodeEncodeError:
+        text = b""
+    if secret.strip() and not text:  # raised outside of "except": that error would carry the secret along
+        raise SettingsError("a golden's key is no text in UTF-8", fix="make one with: openssl rand -hex 32")
+    return Key(text)
 
 
 def signed_content(document: Mapping[str, Any]) -> str:
@@ -171,7 +177,7 @@ class KeyFile:
     def _parsed(self, text: bytes) -> tuple[tuple[Key, str], ...]:
         try:
             entries = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             entries = None
         if not isinstance(entries, list):  # raised outside of "except": that error would carry the text along
             raise self._unusable("it is no JSON list")

@@ -6,6 +6,7 @@ import linecache
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,8 +30,8 @@ def explain(names: tuple[str, ...], app: str, as_json: bool) -> None:
     The first divergent step is performed again under one control at a time: other hash seed, clock, environment,
     time zone, folder, order. What would diverge elsewhere only is found too. Exit status 1 on any divergence.
     """
-    parts = with_recordings(settings_with(app))
-    results = _explained(parts, names)
+    with redirect_stdout(sys.stderr):  # a run's recording imports the user's modules, which may print
+        results = _explained(with_recordings(settings_with(app)), names)
     if as_json:
         output.print_json({"results": results})
     else:

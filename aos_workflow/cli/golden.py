@@ -45,14 +45,14 @@ def verify(paths: tuple[str, ...], as_json: bool) -> None:
     expired = 0
     places = [Path(written) for written in paths] or [desk.folder]
     for place in places:
-        if not place.exists():
+        if not place.exists() and (paths or not desk.settings.database_url):
             raise BadOption(f"there is no golden {str(place)!r}", fix="name a file, a folder, or nothing")
     for place in places:
-        if place.is_dir():
+        if place.is_dir() or not paths:  # the configured folder may be gone, and the ledger knows what was in it
             found, gone = _verify_folder(desk, place)
             findings += found
             expired += gone
-    files = [place for place in places if not place.is_dir()]
+    files = [place for place in places if paths and not place.is_dir()]
     if files:
         findings += _verify_files(desk, files)
     is_valid = all(finding.is_valid for finding in findings)

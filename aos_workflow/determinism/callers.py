@@ -39,6 +39,12 @@ _RUNNERS = frozenset(
     {"threading", "concurrent.futures.thread", "multiprocessing.pool", "aos_workflow.determinism.threads"}
 )
 
+#: The module whose frame is below every step's.
+_PERFORMER = "aos_workflow.perform"
+
+#: The import system's locks of modules that are being imported, in any thread; a stand-in where there is no such thing.
+_imports: dict[Any, Any] = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {"unknown": None})
+
 #: Module name -> the name its series carry, or None when its calls pass through. Filled as modules call.
 _NAMES: dict[str, str | None] = dict.fromkeys(_RUNNERS, "threads")
 
@@ -51,6 +57,24 @@ def series_owner(frame: FrameType | None) -> str | None:
             return owner_name(module, frame.f_globals)
         frame = frame.f_back
     return None
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    """Is a call made in ``frame`` part of a module's body that is just imported, directly or further down?
+
+    A module is imported by whichever step comes first, and its body runs once per process: what it asks for must
+    not shift what that step sees, because in another process another step does it.
+    """
+    if not _imports:  # no thread imports anything
+        return False
+    while frame is not None:
+        if frame.f_code.co_name == "<module>":
+            if getattr(frame.f_globals.get("__spec__"), "_initializing", False):
+                return True
+        elif frame.f_globals.get("__name__") == _PERFORMER:
+            return False  # what is beyond it imported the engine's caller, and no part of the step
+        frame = frame.f_back
+    return False
 
 
 def owner_name(module: Any, namespace: dict[str, Any]) -> str | None:

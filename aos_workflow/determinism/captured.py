@@ -6,8 +6,10 @@ that perform no step never notice them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from random import Random
 
 from aos_workflow.context import derive_seed
@@ -29,11 +31,34 @@ class Captured:
     ambient: bool
     http: bool
     is_over: bool = False
+    _chances: dict[str, Random] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _chance_of_all: Random | None = field(default=None, init=False, repr=False, compare=False)
+    _late: dict[str, Iterator[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def chance_of(self, owner: str) -> Random:
+        """What the functions of ``random`` draw from when module ``owner`` calls them: a generator of its own.
+
+        More or fewer calls in one module never shift what another draws.
+        """
+        shared = self._chance_of_all
+        if shared is not None:
+            return shared
+        known = self._chances.get(owner)
+        if known is None:  # of two threads that ask at once both must get the same one
+            made = Random(derive_seed(self.seed, f"{self.address}#chance@{owner}"))
+            known = self._chances.setdefault(owner, made)
+        return known
 
     @property
     def chance(self) -> Random:
-        """What the functions of ``random`` draw from; made when the first one is called."""
-        return self._made("chance")
+        """One generator for all modules from now on: whoever seeds chance means that of the whole process."""
+        if self._chance_of_all is None:
+            self._chance_of_all = self._made("chance")
+        return self._chance_of_all
+
+    def late(self, series: str) -> int:
+        """How many readings a replay took beyond the recording of this clock before this one."""
+        return next(self._late.setdefault(series, count()))
 
     @property
     def beyond(self) -> Random:

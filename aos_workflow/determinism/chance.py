@@ -1,6 +1,7 @@
 """Chance: what the functions of ``random``, ``secrets``, ``uuid`` and ``os.urandom`` give to a step.
 
-The functions of ``random`` draw from the step's own seeded ``Random``: nothing needs to be stored. Entropy of
+The functions of ``random`` draw from a ``Random`` seeded for the step and the calling module: nothing needs to be
+stored. Entropy of
 the operating system stays real, because it may guard something, and is recorded. ``secrets``,
 ``random.SystemRandom`` and ``uuid.uuid4`` take it from ``os.urandom``, so gating that one covers them however
 early their names were bound.
@@ -20,7 +21,7 @@ from typing import Any
 from aos_workflow.determinism.callers import on_behalf
 from aos_workflow.determinism.captured import Captured
 from aos_workflow.determinism.drawing import caller, capture_of_now, draw, owner_of
-from aos_workflow.determinism.patching import Door, Patches, gate_of
+from aos_workflow.determinism.patching import Door, Patches, as_method, gate_of
 
 _RESEED_BITS = 256
 #: Version of a UUID -> its function. Those beyond 4 also hold the time or a counter, so they are recorded whole.
@@ -48,15 +49,17 @@ def _chance_gate(name: str) -> Any:
 
     def gate(door: Door, *args: Any, **kwargs: Any) -> Any:
         capture = capture_of_now()
-        if capture is None or owner_of(capture, caller(1)) is None:
+        if capture is None or (owner := owner_of(capture, caller(1))) is None:
             return original(*args, **kwargs)
-        return getattr(capture.chance, name)(*args, **kwargs)
+        return getattr(capture.chance_of(owner), name)(*args, **kwargs)
 
     def seed_gate(door: Door, a: Any = None, version: int = 2) -> Any:
         capture = capture_of_now()
-        if capture is None or owner_of(capture, caller(1)) is None:
+        if capture is None or (owner := owner_of(capture, caller(1))) is None:
             return original(a, version)
-        return capture.chance.seed(_seed(capture) if a is None else a, version)
+        if a is None:
+            return capture.chance_of(owner).seed(_seed(capture, owner))
+        return capture.chance.seed(a, version)  # a helper that seeds means what its caller draws as well
 
     return gate_of(random, name, seed_gate if name == "seed" else _with_signature_of(original) or gate)
 
@@ -65,9 +68,9 @@ def _chance_gate(name: str) -> Any:
 _WRITTEN_OUT = """
 def gate(door, {parameters}):
     capture = capture_of_now()
-    if capture is None or owner_of(capture, caller(1)) is None:
+    if capture is None or (owner := owner_of(capture, caller(1))) is None:
         return original({arguments})
-    return capture.chance.{name}({arguments})
+    return capture.chance_of(owner).{name}({arguments})
 """
 
 
@@ -100,16 +103,15 @@ def _seed_gate() -> Any:
     def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
         if a is None:
             capture = capture_of_now()
-            if capture is not None and owner_of(capture, caller(1)) is not None:
-                a = _seed(capture)
+            if capture is not None and (owner := owner_of(capture, caller(1))) is not None:
+                a = _seed(capture, owner)
         original(self, a, version)
 
-    seed.__qualname__, seed.__doc__ = original.__qualname__, original.__doc__
-    return seed
+    return as_method(seed, original)
 
 
-def _seed(capture: Captured) -> int:
-    return capture.chance.getrandbits(_RESEED_BITS)
+def _seed(capture: Captured, owner: str) -> int:
+    return capture.chance_of(owner).getrandbits(_RESEED_BITS)
 
 
 def _urandom_gate() -> Any:

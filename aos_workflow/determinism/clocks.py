@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import calendar
 import time
 import timeit
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 from aos_workflow.determinism.captured import Captured
-from aos_workflow.determinism.drawing import caller, capture_of_now, draw_again, owner_of
+from aos_workflow.determinism.drawing import caller, capture_of_now, draw_time, owner_of
 from aos_workflow.determinism.patching import Door, Patches, gate_of
 
 _SECONDS = ("time", "monotonic", "perf_counter", "process_time", "thread_time")
 _NANOSECONDS = tuple(f"{name}_ns" for name in _SECONDS)
 _BY_ID = ("clock_gettime", "clock_gettime_ns")
-_NS_PER_S = 1_000_000_000
+#: Fields of a moment in front of the name and offset of its zone; the last of them says whether it is summer time.
+_ZONE_FIELDS = 9
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
+_NS_PER_S, _NS_PER_MS, _MS_PER_S = 1_000_000_000, 1_000_000, 1_000
 
 
 def patch(patches: Patches) -> None:
@@ -40,26 +45,33 @@ def _beyond(name: str) -> Callable[[Captured], Any]:
     return lambda capture: capture.now_s
 
 
+def _later(name: str) -> Callable[[Any, int], Any]:
+    """How clock ``name`` goes on from a reading."""
+    if name.endswith("_ns"):
+        return lambda reading, ahead_ms: reading + ahead_ms * _NS_PER_MS
+    return lambda reading, ahead_ms: reading + ahead_ms / _MS_PER_S
+
+
 def _reading_gate(name: str) -> Any:
-    original, beyond = getattr(time, name), _beyond(name)
+    original, beyond, later = getattr(time, name), _beyond(name), _later(name)
 
     def gate(door: Door) -> Any:
         capture = capture_of_now()
         if capture is None or (owner := owner_of(capture, caller(1))) is None:
             return original()
-        return draw_again(capture, f"time.{name}@{owner}", original, lambda: beyond(capture))
+        return draw_time(capture, f"time.{name}@{owner}", original, lambda: beyond(capture), later)
 
     return gate_of(time, name, gate)
 
 
 def _clock_gate(name: str) -> Any:
-    original, beyond = getattr(time, name), _beyond(name)
+    original, beyond, later = getattr(time, name), _beyond(name), _later(name)
 
     def gate(door: Door, clock: int, /) -> Any:
         capture = capture_of_now()
         if capture is None or (owner := owner_of(capture, caller(1))) is None:
             return original(clock)
-        return draw_again(capture, f"time.{name}@{owner}", lambda: original(clock), lambda: beyond(capture))
+        return draw_time(capture, f"time.{name}@{owner}", lambda: original(clock), lambda: beyond(capture), later)
 
     return gate_of(time, name, gate)
 
@@ -123,4 +135,10 @@ def _drawn_fields(capture: Captured, series: str, now: Callable[..., time.struct
         fields = now(capture.now_s)
         return [*fields, fields.tm_zone, fields.tm_gmtoff]
 
-    return time.struct_time(draw_again(capture, series, live, first))
+    return time.struct_time(draw_time(capture, series, live, first, _later_fields))
+
+
+def _later_fields(fields: list[Any], ahead_ms: int) -> list[Any]:
+    """The clock goes on in the zone that was recorded."""
+    moved = _EPOCH + timedelta(seconds=calendar.timegm(tuple(fields[:_ZONE_FIELDS])) + ahead_ms // _MS_PER_S)
+    return [*moved.timetuple()[:-1], *fields[_ZONE_FIELDS - 1 :]]

@@ -12,11 +12,11 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 from aos_workflow.determinism.captured import Captured
-from aos_workflow.determinism.drawing import caller, capture_of_now, draw_again, owner_of
+from aos_workflow.determinism.drawing import caller, capture_of_now, draw_time, owner_of
 from aos_workflow.determinism.patching import Patches
 
 #: Behind a naive wall clock that shows this hour for the second time (PEP 495).
@@ -91,7 +91,15 @@ def _naive_utc_at(seconds: float) -> datetime:
 
 def _drawn(capture: Captured, series: str, now: Callable[[], datetime], at: Callable[[float], datetime]) -> datetime:
     """A moment of this series, recorded as text."""
-    text = draw_again(capture, series, lambda: _text(now()), lambda: _text(at(capture.now_s)))
+    return _moment(draw_time(capture, series, lambda: _text(now()), lambda: _text(at(capture.now_s)), _later))
+
+
+def _later(text: str, ahead_ms: int) -> str:
+    moment = _moment(text)
+    return _text((moment + timedelta(milliseconds=ahead_ms)).replace(fold=moment.fold))
+
+
+def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text.removesuffix(_SECOND_TIME)).replace(fold=text.endswith(_SECOND_TIME))
 
 

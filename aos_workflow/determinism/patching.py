@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -40,13 +41,54 @@ class Door:
         return self
 
 
+class Gate(partial[Any]):
+    """The function of a gate. It pickles by name, too: cloudpickle takes a bound method apart."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
+        return gate_function, (self.__module__, self.__name__)  # type: ignore[attr-defined]
+
+    def __copy__(self) -> Gate:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Gate:
+        return self
+
+
 def gate_of(module: ModuleType, name: str, function: Callable[..., Any]) -> MethodType:
     """``function``, whose first argument is its door, as the gate of ``module.name``."""
     original = getattr(module, name)
     function.__name__ = function.__qualname__ = name
     function.__module__ = module.__name__
     function.__doc__ = original.__doc__
-    return MethodType(function, Door(module))
+    return MethodType(_gate(function), Door(module))
+
+
+def gate_function(module: str, name: str) -> Gate:
+    """The function of the gate of ``module.name``; where no gates are installed, one that asks the original."""
+    present = getattr(getattr(import_module(module), name), "__func__", None)
+    if isinstance(present, Gate):
+        return present
+
+    def original(door: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return getattr(import_module(module), name)(*args, **kwargs)
+
+    original.__name__ = original.__qualname__ = name
+    original.__module__ = module
+    return _gate(original)
+
+
+def _gate(function: Callable[..., Any]) -> Gate:
+    gate = Gate(function)
+    for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__code__"):
+        setattr(gate, attribute, getattr(function, attribute))
+    return gate
+
+
+def as_method(gate: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    """``gate`` with the names of the method that it replaces, under which it is found and pickled."""
+    for attribute in ("__module__", "__qualname__", "__doc__"):
+        setattr(gate, attribute, getattr(original, attribute))
+    return gate
 
 
 class Patches:

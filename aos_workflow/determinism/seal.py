@@ -57,6 +57,9 @@ class Seal:
         self._journal = journal
         self._own: set[str] = set()
 
+    #: The step has ended: a thread that it or a library left behind is nobody's any more.
+    is_over = False
+
     def refuse(self, cause: str, what: str) -> None:
         """Note it and raise UndeclaredEffect."""
         raise self._journal.breach(cause, what)
@@ -71,7 +74,7 @@ class Seal:
             self.refuse("external_call", f"{event} {_target(arguments)}")
         elif event in _TEMPORARY:
             self._own.add(os.path.realpath(arguments[0]))
-        elif event in _FILES:
+        elif event in _FILES and not _changes_nothing(event, arguments):
             targets = [arguments[position] for position in _CHANGED.get(event, (0,))]
             follows = event not in _OF_NAMES
             if not all(self._is_own(_absolute(target, arguments[-1]), follows=follows) for target in targets):
@@ -102,7 +105,10 @@ _is_installed = False
 
 def active() -> Seal | None:
     """The seal that holds here, if any."""
-    return _seal.get() or (_of_all_threads[-1] if _of_all_threads else None)
+    seal = _seal.get()
+    if seal is not None and not seal.is_over:
+        return seal
+    return _of_all_threads[-1] if _of_all_threads else None
 
 
 @contextmanager
@@ -119,6 +125,7 @@ def sealed(journal: EffectJournal, *, all_threads: bool = False) -> Iterator[Sea
     try:
         yield seal
     finally:
+        seal.is_over = True
         if all_threads:
             _of_all_threads.remove(seal)
         _seal.reset(token)
@@ -147,16 +154,30 @@ def _install() -> None:
         _guard_sqlalchemy()
 
 
-def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+def _changes_nothing(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Would the system refuse it anyway: to make a folder that is there, to remove what is not?"""
+    path = _absolute(arguments[0], arguments[-1])
+    if event == "os.mkdir":
+        return os.path.lexists(path)
+    return event in ("os.remove", "os.rmdir") and not os.path.lexists(path)
+
+
+_HEARD = frozenset({"open", *_NETWORK, *_PROCESSES, *_FILES, *_TEMPORARY})
+
+
+def _hear(
+    event: str,
+    arguments: tuple[Any, ...],
+    # bound here, because a hook outlives the names of its module when the interpreter ends
+    heard: frozenset[str] = _HEARD,
+    active: Callable[[], Seal | None] = active,
+) -> None:
     # Called for every import, open and attribute lookup of the process: what is not ours must cost nothing.
-    if event not in _HEARD:
+    if event not in heard:
         return
     seal = active()
     if seal is not None:
         seal.hear(event, arguments)
-
-
-_HEARD = frozenset({"open", *_NETWORK, *_PROCESSES, *_FILES, *_TEMPORARY})
 
 
 def _guard_doors() -> None:

@@ -23,7 +23,7 @@ from aos_workflow.faults import fault
 from aos_workflow.golden import SIZE_LIMIT_BYTES
 from aos_workflow.goldens.ledger import LedgerEntry, LedgerView
 from aos_workflow.goldens.verdict import Finding
-from aos_workflow.goldens.verify import DAY_S, Verifier, json_files
+from aos_workflow.goldens.verify import DAY_S, Verifier, json_files, linked
 from aos_workflow.schema import LedgerOp
 
 OnEach = Callable[[Finding], None]
@@ -120,7 +120,9 @@ def _chosen(
         finding = verifier.file(path, view)
         on_each(finding)
         is_old = older_than_days is None or now - (finding.recorded_at or now) > older_than_days * DAY_S
-        if not finding.is_valid or path.is_symlink():
+        if finding.is_valid and path.is_symlink():
+            finding = linked(finding)
+        if not finding.is_valid:
             refused.append(finding)
         elif is_old:
             chosen.append(finding)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, exists, func, insert, select, update
 
 from aos_workflow.checkpoint import CheckpointStore
 from aos_workflow.database import in_our_words, quick
@@ -211,8 +211,8 @@ def _last_of(connection: Connection, name: str) -> LedgerEntry | None:
 
 
 def _recorded_but_not_entered() -> Any:
-    entered = select(golden_ledger.c.run_id).where(golden_ledger.c.run_id.is_not(None))
-    return select(runs.c.id).where(runs.c.golden == "recorded", runs.c.id.not_in(entered)).order_by(runs.c.id).limit(10)
+    is_entered = exists().where(golden_ledger.c.run_id == runs.c.id)
+    return select(runs.c.id).where(runs.c.golden == "recorded", ~is_entered).order_by(runs.c.id).limit(10)
 
 
 def _entry(row: Mapping[Any, Any]) -> LedgerEntry:

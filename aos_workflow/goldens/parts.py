@@ -8,6 +8,7 @@ from typing import Any
 
 from aos_workflow.canonical import digest, render, stable_digest
 from aos_workflow.errors import AosError
+from aos_workflow.recording import Recording
 from aos_workflow.records import workflow_hash
 
 #: What is said of a change that no digest of a part shows.
@@ -24,17 +25,18 @@ def contradictions(document: Mapping[str, Any]) -> tuple[str, ...]:
     steps = _listed(document, "steps")
     outputs = {}
     for number, step in enumerate(steps):
-        if not isinstance(step, Mapping):
+        if not isinstance(step, Mapping) or not isinstance(step.get("address"), str):
             found.append(f"step {number + 1}")
             continue
-        outputs[step.get("address")] = step.get("output")
+        outputs[step["address"]] = step.get("output")
         found += _in_step(step)
     for splice in _listed(document, "splices"):
         found += _in_splice(splice, outputs)
     proof = _checked(
         "workflow_hash (or workflow, seed, addresses)", lambda: _proof(document) == document["workflow_hash"]
     )
-    return tuple(found or proof)
+    names = [name for name in ("run_id", "workflow") if not isinstance(document.get(name), str)]
+    return tuple(found or names or [*proof] or _checked("its form", lambda: bool(Recording.from_json(document))))
 
 
 def changed_parts(document: Mapping[str, Any]) -> tuple[str, ...]:

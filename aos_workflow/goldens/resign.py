@@ -17,7 +17,7 @@ from aos_workflow.faults import fault
 from aos_workflow.golden import SIZE_LIMIT_BYTES, Golden
 from aos_workflow.goldens.ledger import GoldenLedger, LedgerEntry, LedgerView
 from aos_workflow.goldens.verdict import Finding, Verdict
-from aos_workflow.goldens.verify import Verifier, json_files
+from aos_workflow.goldens.verify import Verifier, json_files, linked
 from aos_workflow.schema import LedgerOp
 from aos_workflow.signing import Key
 
@@ -81,7 +81,9 @@ def _resign_one(
     except OSError:
         return ResignedFile(outcome=Resigned.REFUSED, finding=verifier.file(path, view))
     finding = verifier.content(data, path, view)
-    if not finding.is_valid or path.is_symlink():
+    if finding.is_valid and path.is_symlink():
+        finding = linked(finding)
+    if not finding.is_valid:
         return ResignedFile(outcome=Resigned.REFUSED, finding=finding)
     golden = Golden.from_text(data.decode("ascii"))
     is_newest = finding.signed_by == key.id and not finding.key_id_is_stale

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aos_workflow.atomic_files import read_whole
+from aos_workflow.clock import SystemClock
 from aos_workflow.golden import SCHEMA, SIZE_LIMIT_BYTES, content_sha256, golden_name
 from aos_workflow.goldens.ledger import GoldenLedger, LedgerView, Standing
 from aos_workflow.goldens.parts import UNCOVERED, changed_parts, contradictions
@@ -28,6 +29,9 @@ _RESTORE = "restore the file from a backup or an archive, or record the run agai
 _KEEP = f"keep the file as evidence; {_RESTORE}"
 #: Verdicts that a recorder at work can be the cause of.
 _LOOK_AGAIN = (Verdict.PLANTED, Verdict.TAMPERED)
+#: What a file looks like while the runbook's snippet writes it in place, and for how long at most, seconds.
+_MAYBE_HALF_WRITTEN = (Verdict.TRUNCATED, Verdict.UNSIGNED, Verdict.TAMPERED)
+LOOK_AGAIN_AFTER_S = 0.05
 
 
 def judge(data: bytes, path: str, keys: KeyRing, *, name: str | None = None) -> Finding:
@@ -109,13 +113,21 @@ class Verifier:
         self.ledger = ledger
         self._home = home
         self._retention_s = retention_s
+        self._clock = SystemClock()
 
     def is_home(self, folder: Path) -> bool:
         """Is this the folder the ledger is about?"""
         return self.ledger is not None and self._home is not None and folder.resolve() == self._home.resolve()
 
     def file(self, path: Path, view: LedgerView | None = None) -> Finding:
-        """The verdict on one file."""
+        """The verdict on one file; it is looked at twice before it is blamed: somebody may be writing it in place."""
+        finding = self._look_at(path, view)
+        if finding.verdict in _MAYBE_HALF_WRITTEN:
+            self._clock.sleep(LOOK_AGAIN_AFTER_S)
+            finding = self._look_at(path, view)
+        return finding
+
+    def _look_at(self, path: Path, view: LedgerView | None) -> Finding:
         try:
             data = read_whole(path, SIZE_LIMIT_BYTES)
         except OSError as error:
@@ -164,12 +176,14 @@ class Verifier:
             ]
             absent = [standing for standing in absent if not (folder / standing.last.name).exists()]
             absent = [standing for standing in absent if view.standings[standing.last.name].is_live]
-        expired = [standing for standing in absent if view.at - standing.added_at > self._retention_s]
-        missing = [_missing(folder, standing) for standing in absent if standing not in expired]
+        young = [standing for standing in absent if view.at - standing.added_at <= self._retention_s]
+        missing = [_missing(folder, standing) for standing in young]
         broken = [_broken(folder, why) for why in view.broken]
         for finding in (*missing, *broken):
             on_each(finding)
-        return FolderReport(folder=str(folder), findings=(*findings, *missing, *broken), expired=len(expired))
+        return FolderReport(
+            folder=str(folder), findings=(*findings, *missing, *broken), expired=len(absent) - len(young)
+        )
 
 
 def json_files(folder: Path) -> list[Path]:
@@ -286,4 +300,14 @@ def _broken(folder: Path, why: str) -> Finding:
         verdict=Verdict.LEDGER_BROKEN,
         reason=f"the ledger was changed: {why}",
         fix="compare table golden_ledger with a backup of the database",
+    )
+
+
+def linked(finding: Finding) -> Finding:
+    """A symbolic link to a golden: whoever re-signs, archives or deletes does that to files, not to links."""
+    return replace(
+        finding,
+        verdict=Verdict.UNREADABLE,
+        reason="it is a symbolic link; only files are re-signed, archived and pruned",
+        fix="put the file in its place",
     )

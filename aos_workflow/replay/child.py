@@ -104,14 +104,15 @@ class Child:
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
-            while b"\n" not in self._buffer:
+            parts = [self._buffer]
+            while b"\n" not in parts[-1]:
                 if not selector.select(max(0.0, deadline_s - monotonic_s())):
                     return b""
                 read = os.read(self._process.stdout.fileno(), 1 << 16)
                 if not read:
                     return b""
-                self._buffer += read
-        line, _, self._buffer = self._buffer.partition(b"\n")
+                parts.append(read)
+        line, _, self._buffer = b"".join(parts).partition(b"\n")
         return line
 
     def _dead(self) -> str:

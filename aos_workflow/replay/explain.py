@@ -19,11 +19,14 @@ from aos_workflow.recording import Recording
 from aos_workflow.replay import controls
 from aos_workflow.replay.controls import HASH_SEEDS, Control
 from aos_workflow.replay.investigation import Investigation, judged
-from aos_workflow.replay.laboratory import Laboratory
+from aos_workflow.replay.laboratory import TIMEOUT_S, Laboratory
 from aos_workflow.replay.targets import Target
 
 #: How long one divergence may be looked at, seconds; what is known by then decides.
 BUDGET_S = 20.0
+
+#: What an ordeal may take for each recording, and for each of its steps, beyond the usual time, seconds.
+SECONDS_PER_RECORDING, SECONDS_PER_STEP = 5.0, 0.05
 
 #: What every recording has to stand, by the name under which a difference is reported.
 ORDEALS: Mapping[str, Control] = {
@@ -65,7 +68,9 @@ def _ordeals(laboratory: Laboratory, documents: Sequence[Any]) -> list[dict[str,
     """For each recording: the name of an ordeal -> the passes of it, or {"error": ...}."""
     if not documents:
         return []
-    answers = laboratory.perform_all(documents, list(ORDEALS.values()))
+    steps = sum(len(document.get("steps", ())) for document in documents)
+    timeout_s = TIMEOUT_S + SECONDS_PER_RECORDING * len(documents) + SECONDS_PER_STEP * steps
+    answers = laboratory.perform_all(documents, list(ORDEALS.values()), timeout_s=timeout_s)
     found: list[dict[str, Any]] = [{} for _ in documents]
     for name, answer in zip(ORDEALS, answers, strict=True):
         for number, document in enumerate(documents):

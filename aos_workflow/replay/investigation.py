@@ -80,6 +80,7 @@ class Investigation:
                 replace(self._home, freeze=True),
                 replace(self._home, freeze=True, trace=True),
             ],
+            timeout_s=max(SHORTEST_PATIENCE_S, self._deadline_s - began_s),
         )
         if "performed" not in home:  # the hooks do not suit this code: what can be seen from outside must do
             home = self._perform(replace(self._home, instrument=False))

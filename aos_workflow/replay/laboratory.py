@@ -46,7 +46,9 @@ class Laboratory:
             self._children.pop(control.hash_seed, None)
             return {"lost": str(lost)}
 
-    def perform_all(self, documents: Sequence[Any], wanted: Sequence[Control]) -> list[Answer]:
+    def perform_all(
+        self, documents: Sequence[Any], wanted: Sequence[Control], *, timeout_s: float = TIMEOUT_S
+    ) -> list[Answer]:
         """Several controls, each process doing its own one after the other, the processes side by side."""
         by_seed: dict[int | None, list[int]] = {}
         for index, control in enumerate(wanted):
@@ -55,7 +57,7 @@ class Laboratory:
 
         def one_process(indices: list[int]) -> None:
             for index in indices:
-                answers[index] = self.perform(documents, wanted[index])
+                answers[index] = self.perform(documents, wanted[index], timeout_s=timeout_s)
 
         with ThreadPoolExecutor(max_workers=len(by_seed)) as pool:
             list(pool.map(one_process, by_seed.values()))

@@ -30,6 +30,7 @@ from aos_workflow.recording import Recording
 from aos_workflow.registry import load_app
 from aos_workflow.replay import instrumenting, state, tracing
 from aos_workflow.replay.child import cut_off_network, serve
+from aos_workflow.replay.imports import harmless
 from aos_workflow.replay.observer import Observer
 from aos_workflow.replay.performing import Reperformed, reperform
 from aos_workflow.task import CeleryTasks
@@ -162,7 +163,8 @@ def _load(app_name: str, is_instrumented: bool, arrange: Mapping[str, Any] | Non
             observer.arrange(disturb=arrange["disturb"], freeze=arrange["freeze"], shake=arrange["shake"])
         instrumenting.install(observer.hooks())
     try:
-        return _Loaded(tasks=CeleryTasks(load_app(app_name)), observer=observer)
+        with harmless():
+            return _Loaded(tasks=CeleryTasks(load_app(app_name)), observer=observer)
     except AosError as error:
         return _Loaded(tasks=None, observer=observer, error=error)
 
@@ -238,6 +240,8 @@ class _Performance:
         return [list(self._one_pass(recording, addresses)) for _ in range(self._control["passes"])]
 
     def _one_pass(self, recording: Recording, addresses: Iterable[str]) -> Iterable[dict[str, Any]]:
+        if not addresses:
+            return
         *others, last = addresses
         looks = self._trace is not None or self._control["disturb_state"]
         before = state.snapshot() if looks else {}

@@ -63,7 +63,7 @@ def reperform(
     options = _options(recording, step, tasks)
     fields = tuple(dict.fromkeys((*recorded.volatile, *fields_to_ignore(recording.plan, options, volatile))))
     journal = EffectJournal(recorded.effects, is_replay=True)
-    if options.effect or recorded.effect or journal.used_session:
+    if options.effect or recorded.effect or journal.used_session or journal.is_full:
         return Reperformed(address=address, output=recorded.output, is_served=True, volatile=fields)
     granted = _granted(recording, recorded)
     _guard_publishing(tasks.app)

@@ -31,6 +31,8 @@ def golden_files(names: Sequence[str]) -> tuple[list[Path], list[str]]:
     files: dict[Path, None] = {}
     others = []
     for name in names:
+        if not name.strip():
+            raise BadOption("an empty name is no golden and no run", fix="name a file, a folder or a run")
         path = Path(name)
         if path.is_dir():
             inside = sorted(file for file in path.glob("*.json") if file.is_file())

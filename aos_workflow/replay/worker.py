@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from aos_workflow.determinism.order import shuffled
@@ -17,6 +18,7 @@ from aos_workflow.errors import AosError
 from aos_workflow.recording import Recording
 from aos_workflow.registry import load_app
 from aos_workflow.replay.child import cut_off_network, own_line, serve
+from aos_workflow.replay.imports import harmless
 from aos_workflow.replay.replayer import Order, Replayed, replay_recording
 from aos_workflow.task import CeleryTasks
 
@@ -27,13 +29,15 @@ def main(app_name: str) -> None:
     sealed_by = cut_off_network()
     tasks: CeleryTasks | None = None
     broken: AosError | None = None
-    try:
-        tasks = CeleryTasks(load_app(app_name))
-    except AosError as error:
-        broken = error
+    with harmless() as imported:
+        try:
+            tasks = CeleryTasks(load_app(app_name))
+        except AosError as error:
+            broken = error
 
     def answer(request: dict[str, Any]) -> Mapping[str, Any]:
         replayed = _replay(request, tasks) if tasks else _unread(request, broken)
+        replayed = replace(replayed, undeclared=(*replayed.undeclared, *imported.written()))
         return {"replayed": replayed.as_json(), "seal": sealed_by, "pid": os.getpid()}
 
     serve(answer, line)

@@ -392,7 +392,7 @@ def test_a_red_golden_says_why(lab: Lab, tmp_path: Path) -> None:
         "its content was changed", "was killed by signal 9", "lab.going",
     ):  # fmt: skip
         assert words in done.out, done.out
-    assert "aos_workflow/testing.py" not in done.out
+    assert "aos_workflow/testing" not in done.out
 
 
 @pytest.mark.parametrize(

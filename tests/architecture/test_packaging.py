@@ -113,7 +113,7 @@ def test_the_doors_lead_somewhere(wheel: Path, tmp_path: Path) -> None:
     doors = ["import aos_workflow", f"assert {str(package)!r} in aos_workflow.__path__"]
     if (package / "cli").exists() or (package / "cli.py").exists():
         doors.append("from aos_workflow.cli import aos, main; assert callable(main); assert aos.name == 'aos'")
-    if (package / "testing.py").exists():
+    if (package / "testing").exists():
         doors.append("import aos_workflow.testing")
     environment = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     entered = subprocess.run(

@@ -7,6 +7,7 @@ import base64
 import gzip
 import hashlib
 import http.client
+import importlib
 import io
 import json
 import shutil
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import urllib.error
 import urllib.request
 import zlib
@@ -39,7 +41,8 @@ from hypothesis import strategies as st
 from aos_workflow.canonical import parse
 from aos_workflow.determinism import http as capture
 from aos_workflow.determinism.captured import Captured, captured
-from aos_workflow.determinism.http.exchange import LIMIT_BYTES, Answer, absolute_url, ask
+from aos_workflow.determinism.http.arrival import Arrivals
+from aos_workflow.determinism.http.exchange import LIMIT_BYTES, Answer, BodyDigest, absolute_url, ask
 from aos_workflow.determinism.http.masks import MASK, is_secret, masked_header, masked_text, masked_url
 from aos_workflow.determinism.http.raised import describe, revive
 from aos_workflow.determinism.http.wire import rebuild, unchunked
@@ -164,6 +167,35 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.server.is_over.wait(5)  # type: ignore[attr-defined]
         self.wfile.write(b"data: 2\n\n")
+
+    def drip(self, query: str) -> None:
+        is_chunked = query != "close"
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header(*(("Transfer-Encoding", "chunked") if is_chunked else ("Connection", "close")))
+        self.end_headers()
+        for line in [b'{"n": 1}\n', b'{"n": 2}\n', b'{"n": 3}\n'] * 2:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line) if is_chunked else line)
+            self.wfile.flush()
+            self.server.is_over.wait(0.02 if query == "fast" else 4)  # type: ignore[attr-defined]
+        self.wfile.write(b"0\r\n\r\n" if is_chunked else b"")
+        self.close_connection = True
+
+    def swallow(self, _: str) -> None:
+        count = 0
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            while size := int(self.rfile.readline(), 16):
+                while size:
+                    size -= (read := len(self.rfile.read(min(size, 1 << 16))))
+                    count += read
+                self.rfile.readline()
+            self.rfile.readline()
+        self.answer(str(count).encode())
+
+    def range(self, _: str) -> None:
+        first, _, last = self.headers.get("Range", "bytes=0-9").removeprefix("bytes=").partition("-")
+        body = b"0123456789"[int(first) : int(last) + 1]
+        self.answer(body + self.headers.get("Accept", "").encode().replace(b"*/*", b""))
 
     def login(self, _: str) -> None:
         self.answer(b"welcome", 200, ("Set-Cookie", "session=s3cr3t-cookie; Path=/; HttpOnly"),
@@ -832,7 +864,7 @@ def test_connections_are_kept_alive(server: Server) -> None:
     with capturing(EffectJournal()), requests.Session() as session:
         for _ in range(3):
             connection.request("GET", "/chunked")
-            connection.getresponse()
+            connection.getresponse().read()
             sockets.add(connection.sock)
             pool.request("GET", "/json")
             assert session.get(f"{server.url}/json", stream=True).content
@@ -922,6 +954,253 @@ def test_endless_streams_pass(server: Server, stream: Callable[[str], bytes]) ->
     assert time.monotonic() - began < 4  # the server waits before it sends the second
     with pytest.raises(UndeclaredEffect, match="stream without an end"):
         replay(lambda: stream(server.url), text)
+
+
+# --- bodies that come while they are read -----------------------------------------------------
+
+
+def dripping() -> dict[str, Callable[[str], bytes]]:
+    def by_http_client(url: str) -> bytes:
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.netloc, timeout=3)
+        connection.request("GET", f"{parts.path}?{parts.query}")
+        with connection.getresponse() as response:
+            return response.readline()
+
+    def by_urllib(url: str) -> bytes:
+        with urllib.request.urlopen(url, timeout=3) as response:
+            return bytes(response.readline())
+
+    def by_urllib3(url: str) -> bytes:
+        response = urllib3.PoolManager().request("GET", url, preload_content=False, timeout=3)
+        line = bytes(response.read(9))
+        response.close()
+        return line
+
+    def by_requests(url: str) -> bytes:
+        with requests.get(url, stream=True, timeout=3) as response:
+            return next(response.iter_lines(chunk_size=1)) + b"\n"
+
+    def by_httpx(url: str) -> bytes:
+        with httpx.stream("GET", url, timeout=3) as response:
+            return next(response.iter_lines()).encode() + b"\n"
+
+    def by_async_httpx(url: str) -> bytes:
+        async def first() -> str:
+            async with httpx.AsyncClient(verify=TRUST, timeout=3) as client, client.stream("GET", url) as response:
+                async for line in response.aiter_lines():
+                    return line
+            return ""
+
+        return asyncio.run(first()).encode() + b"\n"
+
+    return {function.__name__: function for function in
+            (by_http_client, by_urllib, by_urllib3, by_requests, by_httpx, by_async_httpx)}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/drip?slow", "/drip?close"])
+@pytest.mark.parametrize("first", dripping().values(), ids=dripping())
+def test_a_stream_is_not_waited_for(server: Server, first: Callable[[str], bytes], path: str) -> None:
+    """A step gets the beginning of a watch when it comes; closed then, it is recorded as far as it was read."""
+    began = time.monotonic()
+    value, text = live(lambda: first(server.url + path))
+    assert time.monotonic() - began < 3  # the second line comes after four
+    server.stop()
+    assert value == replay(lambda: first(server.url + path), text) == b'{"n": 1}\n'
+    assert [(exchange["body"], exchange.get("cut")) for exchange in exchanges(text)] == [('{"n": 1}\n', True)]
+
+
+@pytest.mark.parametrize("way", ["requests", "urllib3", "httpx"])
+def test_a_stream_comes_in_the_same_pieces(server: Server, way: str) -> None:
+    """A replay serves a streamed body in the pieces in which it came."""
+
+    def step() -> list[bytes]:
+        url = f"{server.url}/drip?fast"
+        if way == "requests":
+            return list(requests.get(url, stream=True).iter_content(None))
+        if way == "urllib3":
+            return list(urllib3.PoolManager().request("GET", url, preload_content=False).stream())
+        with httpx.stream("GET", url) as response:
+            return list(response.iter_raw())
+
+    assert len(the_same(server, step)) == 6
+
+
+def test_a_stream_may_stop_at_any_piece(server: Server) -> None:
+    """What a step read before it left is what it reads in replay, and not more."""
+
+    def step() -> list[list[bytes]]:
+        read = []
+        for count in (1, 3, 2):
+            with requests.get(f"{server.url}/drip?fast", stream=True) as response:
+                pieces = response.iter_content(None)
+                read.append([next(pieces) for _ in range(count)])
+        return read
+
+    assert [len(pieces) for pieces in the_same(server, step)] == [1, 3, 2]
+
+
+def test_streams_of_one_key_stay_in_the_order_of_asking(server: Server) -> None:
+    """Of two requests of one key the first is recorded first, though its body is read last."""
+
+    def step() -> list[bytes]:
+        first = requests.get(f"{server.url}/drip?fast", stream=True)
+        second = requests.get(f"{server.url}/drip?fast", stream=True)
+        whole = second.content
+        beginning = next(first.iter_content(None))
+        first.close()
+        return [beginning, whole]
+
+    value, text = live(step)
+    server.stop()
+    assert value == replay(step, text)
+    assert [exchange.get("cut", False) for exchange in exchanges(text)] == [True, False]
+
+
+def test_a_stream_that_nobody_closes_is_not_recorded(server: Server) -> None:
+    """A body that is still open when the step ends is not in the journal, and a replay says so."""
+    left = []
+
+    def step() -> int:
+        left.append(requests.get(f"{server.url}/drip?slow", stream=True))
+        return left[-1].status_code
+
+    value, text = live(step)
+    assert (value, exchanges(text)) == (200, [])
+    with pytest.raises(UndeclaredEffect):
+        replay(step, text)
+    left[0].close()
+
+
+def test_a_stream_that_breaks_off_breaks_off_again(server: Server) -> None:
+    """A streamed body whose next piece does not come in time is the same beginning and the same error in replay."""
+
+    def step() -> list[Any]:
+        read: list[Any] = []
+        try:
+            for line in requests.get(f"{server.url}/drip?slow", stream=True, timeout=0.3).iter_lines(chunk_size=1):
+                read.append(line)
+        except requests.RequestException as error:
+            read.append(type(error))
+        return read
+
+    assert the_same(server, step) == [b'{"n": 1}', requests.exceptions.ConnectionError]
+
+
+# --- after the step, large uploads, and headers that count ------------------------------------
+
+
+@every_way
+def test_a_step_that_is_over_records_nothing(server: Server, fetch: Fetch) -> None:
+    """A thread that a step left behind asks as if there were no capture."""
+    what = Captured(journal=EffectJournal(), seed=1, address="1.s", now_s=0.0, ambient=False, http=True)
+    token = captured.set(what)
+    try:
+        fetch(f"{server.url}/count")
+        what.is_over = True
+        assert fetch(f"{server.url}/count")[2] == b"2"
+    finally:
+        captured.reset(token)
+    assert len(what.journal.http) == 1
+
+
+@every_way
+def test_large_uploads_are_not_held_in_memory(server: Server, fetch: Fetch) -> None:
+    """A generated body beyond the limit is sent as it comes, and is the same request in replay."""
+    given = []
+
+    def pieces() -> Iterator[bytes]:
+        for number in range(64):
+            given.append(number)
+            yield bytes([number]) * (1 << 18)
+
+    def step() -> bytes:
+        return fetch(f"{server.url}/swallow", "PUT", pieces())[2]
+
+    tracemalloc.start()
+    try:
+        value, text = live(step)
+        _, peak = tracemalloc.get_traced_memory()
+        assert value == str(64 << 18).encode()
+        assert peak < 8 << 20
+        server.stop()
+        tracemalloc.reset_peak()
+        assert value == replay(step, text)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(given) == 128
+
+
+@every_way
+def test_a_large_upload_that_fails_fails_again(server: Server, fetch: Fetch) -> None:
+    """A refused connection is recorded for a large upload as for any other."""
+    server.stop()
+    body = lambda: (b"x" * (1 << 18) for _ in range(16))  # noqa: E731
+    step = the_error(lambda: fetch(f"{server.url}/swallow", "PUT", body()))
+    value, text = live(step)
+    assert value == replay(step, text)
+    assert value
+
+
+@every_way
+def test_ranges_and_kinds_are_told_apart(server: Server, fetch: Fetch) -> None:
+    """Requests that differ in Range or Accept are found again in whatever order they are made."""
+    headers = [{"Range": "bytes=0-3"}, {"Range": "bytes=4-9"}, {"Accept": "text/csv"}, {}]
+
+    def step(order: Callable[[Any], Any]) -> Callable[[], list[bytes]]:
+        return lambda: list(order([fetch(f"{server.url}/range", headers=each)[2] for each in order(headers)]))
+
+    value, text = live(step(list))
+    server.stop()
+    assert value == [b"0123", b"456789", b"0123456789text/csv", b"0123456789"]
+    assert value == replay(step(lambda items: list(reversed(items))), text)
+
+
+@given(
+    st.lists(st.sampled_from([b"-", b"--", b"b", b"--b", b"x", b"bb"]), max_size=12),
+    st.sampled_from(["--b", "b", "-b-"]),
+)
+def test_a_boundary_is_found_across_pieces(parts: list[bytes], boundary: str) -> None:
+    """However a multipart body is cut into pieces, its name is the same."""
+    fields = {"content-type": f"multipart/form-data; boundary={boundary}"}
+    digest = BodyDigest(fields)
+    for part in parts:
+        digest.update(part)
+    whole = b"".join(parts).replace(boundary.encode(), b"boundary")
+    assert digest.hex() == hashlib.sha256(whole).hexdigest()
+
+
+def test_old_finders_are_tolerated() -> None:
+    """A finder without ``find_spec`` is passed over, as importlib does."""
+    arrivals = Arrivals({"colorsys": lambda: None})
+    old: Any = object()
+    sys.modules.pop("colorsys", None)
+    sys.meta_path.insert(0, old)
+    arrivals.watch()
+    try:
+        assert importlib.import_module("colorsys").rgb_to_hsv
+    finally:
+        arrivals.stop()
+        sys.meta_path.remove(old)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_masked"),
+    [
+        *((name, True) for name in (
+            "private_token", "api_token", "X-Api-Token", "user_token", "admin_token", "app_key", "auth_key", "jwt",
+            "code", "client_assertion", "passphrase", "pass", "X-Gitlab-Token", "refresh_token",
+        )),
+        *((name, False) for name in (
+            "page_token", "pageToken", "continuation_token", "X-MS-Continuation-Token", "next_token", "max_tokens",
+            "nextSyncToken", "compass", "zip_code", "barcode", "tokenizer", "bypass",
+        )),
+    ],
+)  # fmt: skip
+def test_names_of_secrets(name: str, is_masked: bool) -> None:
+    """Whatever ends with token is a secret, but for places in a list; so are the usual names of keys and codes."""
+    assert is_secret(name) is is_masked
 
 
 def test_transports_of_one_s_own_are_left_alone() -> None:
@@ -1135,7 +1414,7 @@ def test_boundaries_are_left_out_of_names() -> None:
             "POST",
             "http://h/",
             f"--{b}\r\n\r\nx\r\n--{b}--".encode(),
-            f'multipart/form-data; charset=x; boundary="{b}"',
+            {"content-type": f'multipart/form-data; charset=x; boundary="{b}"'},
         )
         for b in ("one", "three")
     }

@@ -848,3 +848,78 @@ def test_a_workflow_by_name(aos_engine: InlineEngine) -> None:
 
 if sys.platform != "linux":  # pragma: no cover
     pytest.skip("what is refused is shown on Linux", allow_module_level=True)
+
+
+# --- what an independent review found -------------------------------------------------------------------------
+
+
+@step(effect=True)
+def fetch_secret(ctx: StepContext) -> dict[str, Any]:
+    return {"answer": 42, "drawn": len(os.urandom(8)), "at": time.time() > 0}
+
+
+def test_an_effect_step_records_nothing_but_its_output(aos_engine: InlineEngine) -> None:
+    """Its output is served, so what it asked on the way is not kept."""
+    result = aos_engine.run_canvas(fetch_secret.s())
+    assert [step.effects for step in recording(aos_engine, result).steps] == [None]
+
+
+@step
+def ask_often(ctx: StepContext, count: int) -> int:
+    return len({time.time() for _ in range(count)}) and count
+
+
+def test_a_journal_that_is_full_is_dropped_and_its_step_served(aos_engine: InlineEngine) -> None:
+    """A step that asks the clock half a million times stores no megabytes, and its replay serves its output."""
+    result = aos_engine.run_canvas(ask_often.s(450_000))
+    (recorded,) = recording(aos_engine, result).steps
+    assert recorded.effects == '{"full": true}'
+    replayed = aos_engine.replay(result)
+    assert (replayed.verdict, replayed.served) == (Verdict.MATCHED, 1)
+
+
+@step
+def make_folder(ctx: StepContext, folder: str) -> bool:
+    os.makedirs(folder, exist_ok=True)
+    with suppress(FileNotFoundError):
+        os.remove(f"{folder}/nothing")
+    return os.path.isdir(folder)
+
+
+def test_what_the_system_would_refuse_anyway_is_let_through(aos_engine: InlineEngine, tmp_path: Path) -> None:
+    """To make a folder that is there, or to remove what is not, changes nothing: it is no outside effect."""
+    result = aos_engine.run_canvas(make_folder.s(str(tmp_path / "there")))
+    replayed = aos_engine.replay(result)
+    assert (replayed.verdict, replayed.undeclared) == (Verdict.MATCHED, ())
+
+
+sender = threading.Event()
+
+
+@step
+def start_a_sender(ctx: StepContext) -> bool:
+    if world.is_replay:
+        threading.Thread(target=lambda: world.calls.append(str(_connects())) if sender.wait(20) else None).start()
+    return True
+
+
+def _connects() -> bool:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=5):
+        return True
+
+
+def test_a_thread_that_outlives_a_replay_is_free_again(aos_engine: InlineEngine) -> None:
+    """A library's own thread, started while a step was sealed, works when the replay is over."""
+    world.is_replay, world.calls = False, []
+    result = aos_engine.run_canvas(start_a_sender.s())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        world.port, world.is_replay = server.getsockname()[1], True
+        sender.clear()
+        assert aos_engine.replay(result).verdict is Verdict.MATCHED
+        sender.set()
+        server.accept()[0].close()
+    deadline = time.monotonic() + 20
+    while not world.calls and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert world.calls == ["True"]
+    world.is_replay = False

@@ -10,9 +10,12 @@ import copy
 import datetime as datetimes
 import decimal
 import gzip
+import inspect
+import io
 import json
 import logging
 import os
+import pickle
 import random
 import secrets
 import statistics
@@ -22,6 +25,7 @@ import tempfile
 import textwrap
 import threading
 import time
+import types
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,10 +33,11 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
+from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -192,13 +197,69 @@ def test_seeded_chance_stores_nothing(name: str) -> None:
     assert drawn[0] != drawn[1]
 
 
-def test_replay_repeats_the_last_time() -> None:
-    """A clock asked more often than recorded stands still, and the replay says so."""
+def test_replay_goes_on_from_the_last_time() -> None:
+    """A clock asked more often than recorded goes on by a millisecond, and the replay says so."""
     first = capture()
     seen = within(first, lambda: time.time())
     second = capture(first.journal.text(), replay=True)
-    assert within(second, lambda: [time.time(), time.time()]) == [seen, seen]
+    assert within(second, lambda: [time.time(), time.time()]) == [seen, seen + 0.001]
     assert [breach.cause for breach in second.journal.breaches] == ["code_change"]
+
+
+WAITING: dict[str, Callable[[], Any]] = {
+    "time": lambda: time.time(),
+    "time_ns": lambda: time.time_ns() / 1e9,
+    "monotonic": lambda: time.monotonic(),
+    "clock_gettime": lambda: time.clock_gettime(time.CLOCK_REALTIME),
+    "localtime": lambda: time.mktime(time.localtime()),
+    "strptime": lambda: time.mktime(time.strptime(time.ctime())),
+    "now": lambda: datetime.now().timestamp(),
+    "now aware": lambda: datetime.now(BERLIN).timestamp(),
+    "utcnow": lambda: utcnow().timestamp(),
+    "today": lambda: datetime.today().timestamp(),
+}
+
+
+@pytest.mark.parametrize("name", WAITING)
+@pytest.mark.parametrize("times", [0, 2], ids=["unrecorded", "recorded"])
+def test_a_loop_that_waits_ends_in_replay(name: str, times: int) -> None:
+    """A loop that found what it waited for live, and does not in replay, gets to the moment at which it gives up."""
+    clock = WAITING[name]
+
+    def wait(tries: int) -> list[Any]:
+        seen = [clock()]
+        until = seen[0] + 60
+        while len(seen) < tries and seen[-1] < until:
+            seen.append(clock())
+        return seen
+
+    first = capture()
+    live = within(first, lambda: wait(times)) if times else []
+    again = within(capture(first.journal.text(), replay=True), lambda: wait(100))
+    assert again[: len(live)] == live
+    assert again == sorted(again)
+    assert len(again) < 40
+    assert again[-1] >= again[0] + 60
+
+
+def test_a_loop_that_waited_live_is_replayed() -> None:
+    """A loop that ran out of time live takes the very same turns again."""
+
+    def step() -> int:
+        until, turns = time.monotonic() + 0.01, 0
+        while time.monotonic() < until:
+            turns += 1
+        return turns
+
+    live, again, journal = live_and_again(step)
+    assert live == again > 0
+    assert journal.breaches == []
+
+
+def test_a_clock_may_be_asked_for_ever() -> None:
+    """Beyond the recording a clock goes on, however often it is asked."""
+    again = within(capture(replay=True), lambda: [(datetime.now(), time.localtime()) for _ in range(5000)])
+    assert again == sorted(again)
 
 
 def test_replay_without_a_recording_has_logical_time() -> None:
@@ -353,6 +414,82 @@ def run_script(code: str, name: str = "script.py") -> str:
     return ran.stdout.strip()
 
 
+# -- a module imported by a step -----------------------------------------------------------------
+
+LAZY = """
+    import random, secrets, threading, time, uuid
+    from concurrent.futures import ThreadPoolExecutor
+    from datetime import datetime
+    from dataclasses import dataclass, field
+    from shop_helper_early import helped
+    generator = random.Random()
+    class Settings:
+        born = time.time(), datetime.now(), uuid.uuid4()
+        luck = random.random()
+    def draw(): return uuid.uuid1(), secrets.token_hex(4), random.randint(1, 9)
+    drawn = draw(), helped()
+    thread = threading.Thread(target=draw)
+    thread.start(); thread.join()
+    with ThreadPoolExecutor(1) as pool: pool.submit(draw).result()
+    def ask(): return random.random(), str(uuid.uuid4()), time.time()
+"""
+
+
+def test_an_import_inside_of_a_step_shifts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step sees the same whether it is the one that imports a module or the module is there already."""
+    (tmp_path / "shop_helper_early.py").write_text(
+        "import random, time\ndef helped(): return random.random(), time.time()"
+    )
+    (tmp_path / "shop_lazy.py").write_text(textwrap.dedent(LAZY))
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def step() -> list[Any]:
+        import shop_helper_early  # type: ignore[import-not-found]
+        import shop_lazy  # type: ignore[import-not-found]
+
+        return [random.random(), shop_helper_early.helped()[0], *shop_lazy.ask()]
+
+    def forget() -> None:
+        for name in ("shop_lazy", "shop_helper_early"):
+            sys.modules.pop(name, None)
+
+    try:
+        cold, warm = capture(), capture()
+        seen_cold, seen_warm = within(cold, step), within(warm, step)
+        assert seen_cold[:3] == seen_warm[:3]
+        sizes = [{key: len(values) for key, values in what.journal.ambient.items()} for what in (cold, warm)]
+        assert sizes == [{"time.time@shop_helper_early": 1, "uuid.uuid4@shop_lazy": 1, "time.time@shop_lazy": 1}] * 2
+        for is_cold in (True, False, True):
+            if is_cold:
+                forget()
+            for what, seen in ((cold, seen_cold), (warm, seen_warm)):
+                again = capture(what.journal.text(), replay=True)
+                assert within(again, step) == seen
+                assert again.journal.breaches == []
+    finally:
+        forget()
+
+
+def test_modules_have_chance_of_their_own() -> None:
+    """More draws in one module never shift another's."""
+    source = "import random\ndef ask(): return random.random(), random.Random().random()"
+    one, other = user_module(source, "shop.one")["ask"], user_module(source, "shop.other")["ask"]
+    assert within(capture(), lambda: [other(), other(), one()])[-1] == within(capture(), one)
+    assert within(capture(), one) != within(capture(), other)
+
+
+def test_seeding_is_for_all_modules() -> None:
+    """A helper that seeds chance decides what its caller draws, as it does without a capture."""
+    seed = user_module("import random\ndef seed(n): random.seed(n)", "shop.helper")["seed"]
+
+    def step() -> float:
+        random.random()
+        seed(5)
+        return random.random()
+
+    assert within(capture(), step) == random.Random(5).random()
+
+
 # -- names bound early -----------------------------------------------------------------------
 
 EARLY = """
@@ -487,6 +624,69 @@ def test_gates_travel_by_name() -> None:
     assert copy.deepcopy(time.time) == time.time
 
 
+class ByValue(pickle.Pickler):
+    """Takes apart what cloudpickle takes apart: bound methods, and modules by name."""
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, MethodType):
+            return MethodType, (value.__func__, value.__self__)
+        if value is MethodType:
+            return getattr, (types, "MethodType")
+        if isinstance(value, ModuleType):
+            return import_module, (value.__name__,)
+        return NotImplemented
+
+
+def pickled_by_value(value: Any) -> bytes:
+    stream = io.BytesIO()
+    ByValue(stream).dump(value)
+    return stream.getvalue()
+
+
+def test_gates_travel_inside_of_a_function() -> None:
+    """cloudpickle, which takes functions and bound methods apart, finds the gates by name, here and elsewhere."""
+    module = user_module("""
+        from datetime import datetime
+        from os import urandom
+        from random import Random, randint, sample
+        from threading import Thread
+        from time import perf_counter, strftime
+        from uuid import uuid1
+        def outer():
+            def job(): return perf_counter(), randint(1, 2), sample([1], 1), urandom(1), uuid1(), datetime.now()
+            return job
+    """)
+    job = module["outer"]()
+    used = {name: module[name] for name in job.__code__.co_names if name in module}
+    used.update(
+        now=datetime.now, seed=random.Random.seed, start=threading.Thread.start, submit=ThreadPoolExecutor.submit
+    )
+    used["apply"] = ThreadPool.apply_async
+    written = pickled_by_value(used)
+    again = pickle.loads(written)  # noqa: S301
+    assert again["perf_counter"].__func__ is time.perf_counter.__func__  # type: ignore[attr-defined]
+    assert again["seed"] is random.Random.seed
+    assert isinstance(within(capture(), again["perf_counter"]), float)
+    code = f"""
+        import pickle
+        used = pickle.loads({written!r})
+        print(used["randint"](3, 3), used["sample"]([1], 1))
+        print(type(used["perf_counter"]()).__name__, used["now"]().year > 1)
+        from aos_workflow.determinism import ambient
+        ambient.install()
+        print(used["randint"](3, 3), len(used["urandom"](4)))
+    """
+    assert run_script(code).split() == ["3", "[1]", "float", "True", "3", "4"]
+
+
+def test_gates_look_like_what_they_replace() -> None:
+    """Name, module, signature and text of the originals."""
+    assert (time.time.__name__, time.time.__qualname__, time.time.__module__) == ("time", "time", "time")
+    assert "floating" in (time.time.__doc__ or "")
+    assert list(inspect.signature(random.randint).parameters) == ["a", "b"]
+    assert list(inspect.signature(random.shuffle).parameters) == ["x"]
+
+
 def test_date_classes_stay() -> None:
     """The classes are the ones they were: only what they answer is captured."""
     moment = within(capture(), lambda: datetime.now())
@@ -617,6 +817,79 @@ def test_a_pool_serves_whoever_submits() -> None:
         for what in (first, second, None):
             within(what, lambda: pool.submit(lambda: time.time()).result())
     assert [len(what.journal.ambient[f"time.time@{HERE}"]) for what in (first, second)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "hand_over",
+    [
+        lambda pool, job: pool.apply(job, (1,)),
+        lambda pool, job: pool.map(job, [1])[0],
+        lambda pool, job: pool.starmap(job, [(1,)])[0],
+        lambda pool, job: next(pool.imap(job, [1])),
+        lambda pool, job: next(pool.imap(job, [1], 5)),
+        lambda pool, job: next(pool.imap_unordered(job, [1])),
+        lambda pool, job: next(pool.imap(lambda item: item, (job(item) for item in [1]))),
+        lambda pool, job: called_back(lambda back: pool.apply_async(abs, (-1,), callback=lambda one: back(job(one)))),
+        lambda pool, job: called_back(lambda back: pool.map_async(abs, [1], callback=lambda one: back(job(one)))),
+        lambda pool, job: called_back(lambda back: pool.apply_async(int, ("x",), {}, None, lambda e: back(job(e)))),
+    ],
+    ids=["apply", "map", "starmap", "imap", "imap chunks", "unordered", "items", "called", "called map", "failed"],
+)
+def test_a_thread_pool_serves_whoever_submits(hand_over: Callable[[ThreadPool, Callable[[Any], Any]], Any]) -> None:
+    """A thread pool made in one step and kept: its jobs belong to the steps that submit them."""
+    kept: list[ThreadPool] = []
+
+    def step() -> Any:
+        if not kept:
+            kept.append(ThreadPool(1))
+        return hand_over(kept[0], lambda _: (random.random(), str(uuid.uuid4())))
+
+    try:
+        whats = [capture() for _ in range(3)]
+        live = [within(what, step) for what in whats]
+        assert len({luck for luck, _ in live}) == 1
+        assert [len(what.journal.ambient[f"uuid.uuid4@{HERE}"]) for what in whats] == [1, 1, 1]
+        for what in whats:
+            what.is_over = True
+        for what, seen in zip(whats, live, strict=True):
+            assert within(capture(what.journal.text(), replay=True), step) == seen
+        assert step() not in live
+    finally:
+        kept[0].terminate()
+
+
+def called_back(start: Callable[[Callable[[Any], None]], Any]) -> Any:
+    got: list[Any] = []
+    done = threading.Event()
+
+    def back(value: Any) -> None:
+        got.append(value)
+        done.set()
+
+    start(back)
+    assert done.wait(10)
+    return got[0]
+
+
+def test_a_capture_that_is_over_goes_nowhere() -> None:
+    """What a step left behind neither draws from its chance nor hands its capture on."""
+    what = capture()
+    what.is_over = True
+    seeded = within(capture(), lambda: random.random())
+    seen: list[Any] = []
+
+    def step() -> list[Any]:
+        random.Random()
+        thread = threading.Thread(target=lambda: seen.append(captured.get()))
+        thread.start()
+        thread.join()
+        with ThreadPoolExecutor(1) as pool, ThreadPool(1) as threads:
+            seen.extend([pool.submit(captured.get).result(), threads.apply(captured.get)])
+        return [random.random(), secrets.token_hex(4), time.time(), datetime.now()]
+
+    assert within(what, step)[0] != seeded
+    assert seen == [None, None, None]
+    assert what.journal.text() is None
 
 
 def test_a_threads_own_variables_stay_its_own() -> None:

@@ -154,17 +154,39 @@ def test_a_journal_of_another_version_is_refused() -> None:
 
 
 def test_a_journal_s_text_makes_the_same_journal() -> None:
-    """Recorded, written, read: effects, captured values, exchanges and the session's mark come back."""
+    """Recorded, written, read: effects, captured values and exchanges come back."""
     journal = EffectJournal()
     journal.perform("get", dict, (), {"a": 1})
     journal.draw("time.time@app", lambda: 1.5, lambda: 0.0)
     journal.keep_exchange({"key": "GET http://a", "status": 200})
-    journal.used_session = True
     again = EffectJournal(journal.text(), is_replay=True)
     assert journal.text() == again.text()
     assert again.draw("time.time@app", raising_touch, lambda: 0.0) == 1.5
     assert again.recorded_exchange("GET http://a")["status"] == 200
-    assert again.used_session
+
+
+def test_what_is_served_whole_keeps_nothing_of_what_was_captured() -> None:
+    """A step that used ctx.session, or captured more than a journal takes, stores its effects and that mark only."""
+    for mark in ("session", "full"):
+        journal = EffectJournal()
+        journal.perform("get", dict, (), {"a": 1})
+        journal.draw("time.time@app", lambda: 1.5, lambda: 0.0)
+        journal.used_session, journal.is_full = mark == "session", mark == "full"
+        assert parse(journal.text() or "") == {"effects": {"get": {"a": 1}}, mark: True}
+
+
+def test_a_journal_has_a_limit() -> None:
+    """Beyond it nothing more is recorded, live values go on, and the same breach is remembered once."""
+    journal = EffectJournal()
+    drawn = [journal.draw("os.urandom@app", lambda: "x" * 1_000_000, str) for _ in range(20)]
+    assert len(drawn) == 20
+    assert journal.is_full
+    assert sum(map(len, journal.ambient["os.urandom@app"])) < 9_000_000
+    assert journal.keep_exchange({"key": "GET http://a", "body": "x"}) is False
+    replay = EffectJournal(is_replay=True)
+    for _ in range(1000):
+        replay.draw("time.time@app", raising_touch, lambda: 0.0)
+    assert len(replay.breaches) == 1
 
 
 def test_a_drawn_series_is_served_in_order_and_then_from_beyond() -> None:

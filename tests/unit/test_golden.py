@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text, update
 
 from aos_workflow import StepContext, WorkflowTask, step
+from aos_workflow.atomic_files import sweep_leftovers
 from aos_workflow.errors import (
     BadOption,
     CheckpointMissing,
@@ -76,7 +77,7 @@ def disarmed() -> Iterator[None]:
 
 
 def temporary_files(home: Home) -> list[Path]:
-    return [path for path in home.folder.iterdir() if path.suffix != ".json"]
+    return sorted(path for path in home.folder.iterdir() if path.suffix != ".json")
 
 
 # --- the document ---------------------------------------------------------------------------------------------
@@ -317,14 +318,16 @@ def test_an_unwritable_folder_is_retryable(home: Home) -> None:
 
 
 def test_leftovers_of_killed_writers_are_swept(home: Home) -> None:
-    """Temporary files go when they are an hour old, not before."""
+    """Temporary files go when they have been left alone for an hour, whatever time they carry; others' stay."""
     home.folder.mkdir()
-    old, fresh = home.folder / "w-1.json.aa.tmp", home.folder / "w-2.json.bb.tmp"
-    for path in (old, fresh):
+    left, foreign = home.folder / "w-1.json.aa.tmp", home.folder / "notes.tmp"
+    for path in (left, foreign):
         path.write_text("{")
-    os.utime(old, (time.time() - 3700, time.time() - 3700))
+        os.utime(path, (time.time() - 3700, time.time() - 3700))  # as re-signing gives it the time of the golden
     home.recorder.record(home.run())
-    assert temporary_files(home) == [fresh]
+    assert temporary_files(home) == [foreign, left]
+    assert sweep_leftovers(home.folder, older_than_s=-1) == 1
+    assert temporary_files(home) == [foreign]
     assert home.verdicts() == {}
 
 

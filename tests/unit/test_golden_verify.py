@@ -25,6 +25,7 @@ from tests.golden_cases import (
     NEW_SECRET,
     RECORDED_AT,
     ROTATED,
+    SECRET,
     Home,
     forged,
     golden,
@@ -423,3 +424,41 @@ def test_a_name_is_what_the_recorder_gives(home: Home) -> None:
     (path,) = home.recorded()
     one = Golden.read(path)
     assert path.name == one.name == golden_name(one.workflow, one.run_id) == home.ledger.entries()[0].name
+
+
+# --- what a hostile or unlucky file must not do -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", [[], {}, 1, None])
+def test_an_address_that_is_no_text_is_a_tampered_step(address: Any) -> None:
+    """A step whose address cannot be one gets a verdict, and does not keep others from getting theirs."""
+    text = changed(lambda document: document["steps"][0].update(address=address), resealed=True)
+    assert judged(laundered(text, SECRET)).verdict is Verdict.TAMPERED
+
+
+@pytest.mark.parametrize("name", ["run_id", "workflow", "logical_time", "splices", "seed", "steps"])
+def test_a_laundered_golden_without_a_part_is_tampered(name: str) -> None:
+    """What the runbook's snippet signs is not VALID for that: a golden that could not be replayed is none."""
+    text = changed(lambda document: document.pop(name), resealed=True)
+    assert judged(laundered(text, SECRET)).verdict is Verdict.TAMPERED
+
+
+def test_a_file_that_is_being_written_in_place_is_looked_at_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that sees half of a file while the runbook's snippet writes it raises no alarm."""
+    (path,) = home.recorded(1)
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    verifier = home.verifier
+    monkeypatch.setattr(verifier._clock, "sleep", lambda _duration_s: path.write_bytes(whole))
+    assert verifier.file(path).verdict is Verdict.VALID
+
+
+def test_a_golden_on_demand_whose_writer_died_is_still_to_be_entered(home: Home) -> None:
+    """A file that was placed and not entered is no planted one: the run says that its golden is wanted."""
+    run_id = home.run(golden=False)
+    path = home.recorder.record(run_id)
+    with home.bench.engine.begin() as connection:
+        connection.execute(text("UPDATE runs SET golden = 'wanted'"))
+        connection.execute(text("DROP TRIGGER IF EXISTS golden_ledger_no_delete"))
+        connection.execute(text("DELETE FROM golden_ledger"))
+    assert home.verifier.file(path).verdict is Verdict.VALID

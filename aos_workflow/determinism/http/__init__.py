@@ -7,6 +7,7 @@
     urllib3_pool         urllib3, and with it requests, boto3, ...
     requests_elapsed     the recorded duration, for requests
     httpx_transport      httpx, sync and async
+    stream               bodies that are recorded while they are read
     arrival              patches a library when it is imported
 
 Patched is the lowest level of each library that still knows whole requests: redirects, retries, cookie

@@ -62,7 +62,8 @@ class Arrivals(MetaPathFinder):
         if fullname not in self._waiting:
             return None
         for finder in tuple(sys.meta_path):
-            spec = finder.find_spec(fullname, path, target) if finder is not self else None
+            find = getattr(finder, "find_spec", None) if finder is not self else None  # importlib skips those without
+            spec: ModuleSpec | None = find(fullname, path, target) if find is not None else None
             if spec is not None:
                 if spec.loader is not None:
                     spec.loader = _Announcing(spec.loader, self)

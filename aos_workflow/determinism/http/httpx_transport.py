@@ -16,32 +16,31 @@ import httpx
 from aos_workflow.clock import monotonic_s
 from aos_workflow.determinism.http.arrival import gate
 from aos_workflow.determinism.http.exchange import (
-    LIMIT_BYTES,
     Answer,
     Asked,
+    Prefix,
     answer_of,
     ask,
     capturing,
     inside,
     recall,
-    too_long,
     why_unrecorded,
 )
 from aos_workflow.determinism.http.raised import describe, revive
+from aos_workflow.determinism.http.stream import Tape, keep, since
 from aos_workflow.determinism.patching import Patches
 from aos_workflow.journal import EffectJournal
 
 
 class Recorded(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """The body of an answer, in one piece. Its response's ``elapsed`` is the recorded duration."""
+    """The body of an answer. Its response's ``elapsed`` is the recorded duration."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self.response: httpx.Response | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        if self._answer.body:
-            yield self._answer.body
+        yield from self._answer.parts()
         if self._answer.broken:
             raise revive(self._answer.broken, httpx.TransportError)
 
@@ -57,13 +56,54 @@ class Recorded(httpx.SyncByteStream, httpx.AsyncByteStream):
         self.close()
 
 
-class Beginning(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body too long to be recorded: what was read of it already, and the rest as it comes."""
+class Taped(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A live body of unknown length: recorded as it is read."""
 
-    def __init__(self, parts: list[bytes], rest: Any, stream: Any) -> None:
+    def __init__(self, stream: Any, tape: Tape) -> None:
+        self._stream = stream
+        self._tape = tape
+        self.response: httpx.Response | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for part in self._stream:
+                self._tape.add(part)
+                yield part
+        except Exception as error:
+            self._tape.end(error=error)
+            raise
+        self._tape.end()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for part in self._stream:
+                self._tape.add(part)
+                yield part
+        except Exception as error:
+            self._tape.end(error=error)
+            raise
+        self._tape.end()
+
+    def close(self) -> None:
+        self._over()
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        self._over()
+        await self._stream.aclose()
+
+    def _over(self) -> None:
+        self._tape.end(is_cut=True)
+        if self.response is not None and self._tape.elapsed_s:  # what is recorded, not what the client measured
+            self.response.elapsed = timedelta(seconds=self._tape.elapsed_s)
+
+
+class Chained(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that is sent: what was read of it already, and the rest as it comes."""
+
+    def __init__(self, parts: list[bytes], rest: Any) -> None:
         self._parts = parts
         self._rest = rest
-        self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self._parts
@@ -74,12 +114,6 @@ class Beginning(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield part
         async for part in self._rest:
             yield part
-
-    def close(self) -> None:
-        self._stream.close()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 class Receiving:
@@ -92,40 +126,43 @@ class Receiving:
         self.parts: list[bytes] = []
         self.broken: dict[str, Any] | None = None
 
-    @property
-    def is_too_long(self) -> bool:
-        return sum(map(len, self.parts)) > LIMIT_BYTES
-
     def failed(self, error: Exception) -> None:
-        self._journal.keep_exchange(self._asked.raised(error))
+        keep(self._journal, self._asked.raised(error))
 
     def passes(self, response: httpx.Response) -> bool:
         """Is the answer one that is not even read? Then that is recorded."""
         has_body = self._asked.method != "HEAD" and response.status_code not in (204, 304)
         why = why_unrecorded(response.status_code, response.headers, has_body=has_body)
         if why is not None:
-            self._journal.keep_exchange(self._asked.unrecorded(why))
+            keep(self._journal, self._asked.unrecorded(why))
         return why is not None
 
-    def passed_on(self, response: httpx.Response, rest: Any) -> httpx.Response:
-        self._journal.keep_exchange(self._asked.unrecorded(too_long()))
-        stream = Beginning(self.parts, rest, response.stream)
-        return httpx.Response(
+    def taped(self, response: httpx.Response) -> httpx.Response | None:
+        """The response that is recorded as it is read; None if its length is known: then it is read at once."""
+        if response.headers.get("content-length", "").isdecimal() and "transfer-encoding" not in response.headers:
+            return None
+        tape = Tape(self._journal, self._asked, self._head(response), lambda: since(self._began_s))
+        stream = Taped(response.stream, tape)
+        stream.response = httpx.Response(
             response.status_code, headers=response.headers.raw, stream=stream, extensions=response.extensions
         )
+        return stream.response
 
     def recorded(self, response: httpx.Response) -> httpx.Response:
-        answer = Answer(
+        answer = replace(
+            self._head(response), body=b"".join(self.parts), broken=self.broken, elapsed_s=since(self._began_s)
+        )
+        keep(self._journal, answer.document(self._asked))
+        return rebuild(answer)
+
+    def _head(self, response: httpx.Response) -> Answer:
+        return Answer(
             status=response.status_code,
             reason=response.reason_phrase,
             version=response.http_version,
             headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.headers.raw),
-            body=b"".join(self.parts),
-            broken=self.broken,
+            body=b"",
         )
-        answer = replace(answer, elapsed_s=round(monotonic_s() - self._began_s, 6))
-        self._journal.keep_exchange(answer.document(self._asked))
-        return rebuild(answer)
 
 
 def patch(patches: Patches) -> None:
@@ -154,9 +191,12 @@ def _handle_request(original: Any, transport: Any, request: httpx.Request) -> ht
     if journal is None:
         response: httpx.Response = original(transport, request)
         return response
-    asked = _asked(request, request.read())
+    asked, rest = _asked(request)
     if journal.is_replay:
-        return rebuild(answer_of(recall(journal, asked), httpx.TransportError))
+        answer = answer_of(recall(journal, asked), httpx.TransportError)
+        for _ in rest or ():  # live it was read to its end
+            pass
+        return rebuild(answer)
     receiving = Receiving(journal, asked)
     with inside():
         try:
@@ -166,12 +206,11 @@ def _handle_request(original: Any, transport: Any, request: httpx.Request) -> ht
             raise
         if receiving.passes(response):
             return response
-        rest = iter(response.stream)  # type: ignore[arg-type]
+        if (taped := receiving.taped(response)) is not None:
+            return taped
         try:
-            for part in rest:
+            for part in response.stream:  # type: ignore[union-attr]
                 receiving.parts.append(part)
-                if receiving.is_too_long:
-                    return receiving.passed_on(response, rest)
         except Exception as error:
             receiving.broken = describe(error)
         except BaseException:
@@ -186,9 +225,12 @@ async def _handle_async_request(original: Any, transport: Any, request: httpx.Re
     if journal is None:
         response: httpx.Response = await original(transport, request)
         return response
-    asked = _asked(request, await request.aread())
+    asked, rest = await _asked_async(request)
     if journal.is_replay:
-        return rebuild(answer_of(recall(journal, asked), httpx.TransportError))
+        answer = answer_of(recall(journal, asked), httpx.TransportError)
+        async for _ in rest or _nothing():  # live it was read to its end
+            pass
+        return rebuild(answer)
     receiving = Receiving(journal, asked)
     with inside():
         try:
@@ -198,12 +240,11 @@ async def _handle_async_request(original: Any, transport: Any, request: httpx.Re
             raise
         if receiving.passes(response):
             return response
-        rest = aiter(response.stream)  # type: ignore[arg-type]
+        if (taped := receiving.taped(response)) is not None:
+            return taped
         try:
-            async for part in rest:
+            async for part in response.stream:  # type: ignore[union-attr]
                 receiving.parts.append(part)
-                if receiving.is_too_long:
-                    return receiving.passed_on(response, rest)
         except Exception as error:
             receiving.broken = describe(error)
         except BaseException:  # cancelled
@@ -213,5 +254,35 @@ async def _handle_async_request(original: Any, transport: Any, request: httpx.Re
     return receiving.recorded(response)
 
 
-def _asked(request: httpx.Request, body: bytes) -> Asked:
-    return ask(request.method, str(request.url), body, request.headers.get("content-type"))
+def _asked(request: httpx.Request) -> tuple[Asked, Iterator[bytes] | None]:
+    """Name the request. Of a long body that can be read only once only the beginning has been read: then the rest."""
+    if not hasattr(request, "_content"):
+        prefix, pieces = Prefix(), iter(request.stream)  # type: ignore[arg-type]
+        for piece in pieces:
+            prefix.add(piece)
+            if prefix.is_full:
+                request.stream = Chained(prefix.parts, pieces)
+                return prefix.ask(request.method, str(request.url), _fields(request)), pieces
+        request.stream = httpx.ByteStream(b"".join(prefix.parts))
+    return ask(request.method, str(request.url), request.read(), _fields(request)), None
+
+
+async def _asked_async(request: httpx.Request) -> tuple[Asked, AsyncIterator[bytes] | None]:
+    if not hasattr(request, "_content"):
+        prefix, pieces = Prefix(), aiter(request.stream)  # type: ignore[arg-type]
+        async for piece in pieces:
+            prefix.add(piece)
+            if prefix.is_full:
+                request.stream = Chained(prefix.parts, pieces)
+                return prefix.ask(request.method, str(request.url), _fields(request)), pieces
+        request.stream = httpx.ByteStream(b"".join(prefix.parts))
+    return ask(request.method, str(request.url), await request.aread(), _fields(request)), None
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+def _fields(request: httpx.Request) -> dict[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}

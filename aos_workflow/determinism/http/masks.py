@@ -8,12 +8,31 @@ from urllib.parse import unquote_plus, urlsplit, urlunsplit
 MASK = "***"
 
 #: Names of secrets; compared in lower case, without hyphens and underscores.
-_NAMES = frozenset({"token", "key", "sig", "auth", "pwd", "authorization", "authenticationinfo", "proxyauthorization"})
+_NAMES = frozenset(
+    {
+        *(
+            "auth",
+            "authenticationinfo",
+            "authorization",
+            "clientassertion",
+            "code",
+            "jwt",
+            "key",
+            "pass",
+            "proxyauthorization",
+        ),
+        *("pwd", "sig"),
+    }
+)
 #: What the names of other secrets end with: X-Amz-Signature, client_secret, refreshToken, X-Api-Key, ...
 _ENDS = (
-    *("accesskey", "accesstoken", "apikey", "authtoken", "bearertoken", "credential", "csrftoken", "idtoken"),
-    *("password", "passwd", "privatekey", "refreshtoken", "secret", "secretkey", "securitytoken", "sessionid"),
-    *("sessiontoken", "signature", "subjecttoken", "subscriptionkey", "vaulttoken", "xsrftoken"),
+    *("accesskey", "apikey", "appkey", "authkey", "credential", "passphrase", "passwd", "password", "privatekey"),
+    *("secret", "secretkey", "sessionid", "signature", "subscriptionkey", "token"),
+)
+#: Tokens that are none: places in a list, names of tries.
+_HARMLESS = (
+    *("continuationtoken", "continuetoken", "cursortoken", "deltatoken", "idempotencytoken", "nexttoken", "pagetoken"),
+    *("paginationtoken", "previoustoken", "skiptoken", "startingtoken", "synctoken"),
 )
 _CHALLENGES = frozenset({"www-authenticate", "proxy-authenticate"})
 _ADDRESSES = frozenset({"location", "content-location"})
@@ -27,7 +46,7 @@ _URL = re.compile(r"\bhttps?://[^\s'\"<>]+", re.IGNORECASE)
 def is_secret(name: str) -> bool:
     """Is a query parameter or a header of this name a secret?"""
     plain = name.lower().replace("-", "").replace("_", "")
-    return plain in _NAMES or plain.endswith(_ENDS)
+    return plain in _NAMES or (plain.endswith(_ENDS) and not plain.endswith(_HARMLESS))
 
 
 def masked_url(url: str) -> str:

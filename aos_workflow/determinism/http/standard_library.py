@@ -3,7 +3,8 @@
 While a step is captured, a connection gathers its request instead of sending it; it is sent (or, in
 replay, looked up) when it is complete: at the end of ``request()``, or in ``getresponse()`` for who writes
 it piece by piece with ``putrequest()``, ``endheaders()`` and ``send()``. So errors of connecting and
-sending come out of the same call live as in replay.
+sending come out of the same call live as in replay. A body beyond LIMIT_BYTES is not gathered: the request
+is named by what is written of it by then, and the rest is sent as it comes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,18 @@ from typing import Any, cast
 
 from aos_workflow.clock import monotonic_s
 from aos_workflow.determinism.http.arrival import gate
-from aos_workflow.determinism.http.exchange import Asked, absolute_url, answer_of, ask, capturing, inside, recall
+from aos_workflow.determinism.http.exchange import (
+    LIMIT_BYTES,
+    Asked,
+    BodyDigest,
+    absolute_url,
+    answer_of,
+    ask_by_digest,
+    capturing,
+    inside,
+    recall,
+)
+from aos_workflow.determinism.http.stream import keep
 from aos_workflow.determinism.http.wire import rebuild, receive, unchunked
 from aos_workflow.determinism.patching import Patches
 from aos_workflow.journal import EffectJournal
@@ -31,25 +43,35 @@ class Draft:
         self.method = method
         self.url = _url(connection, url)
         self.written: list[bytes] = []
+        self._size = 0
         self.began_s = monotonic_s()
         self.asked: Asked | None = None
         self.exchange: dict[str, Any] | None = None
+        self.is_sending = False
 
     @property
     def is_open(self) -> bool:
         return self.asked is None
 
-    def write(self, data: Any, block_size: int) -> None:
-        """What ``HTTPConnection.send`` takes: bytes, a file, or an iterable of bytes."""
-        for piece in _pieces(data, block_size):
-            self.written.append(piece)
+    def write(self, piece: bytes) -> None:
+        self.written.append(piece)
+        self._size += len(piece)
+
+    @property
+    def is_full(self) -> bool:
+        """Enough is written to name the request; the rest of it is not held in memory."""
+        return self._size > LIMIT_BYTES
 
     def finish(self) -> Asked:
-        head, _, body = b"".join(self.written).partition(b"\r\n\r\n")
+        head, _, beginning = (self.written[0] if self.written else b"").partition(b"\r\n\r\n")
         fields = dict(_fields(head))
+        body = [beginning, *self.written[1:]]
         if fields.get("transfer-encoding", "").lower() == "chunked":
-            body = unchunked(body)
-        self.asked = ask(self.method, self.url, body, fields.get("content-type"))
+            body = [unchunked(b"".join(body))]
+        digest = BodyDigest(fields)
+        for piece in body:
+            digest.update(piece)
+        self.asked = ask_by_digest(self.method, self.url, digest.hex(), fields)
         return self.asked
 
 
@@ -80,11 +102,17 @@ def _putrequest(original: Any, connection: Any, method: str, url: str, *args: An
 
 
 def _send(original: Any, connection: Any, data: Any) -> None:
-    draft = connection.__dict__.get(_DRAFT)
-    if draft is not None and draft.is_open:
-        draft.write(data, connection.blocksize)
-    else:
+    draft: Draft | None = connection.__dict__.get(_DRAFT)
+    if draft is None or draft.is_sending:
         original(connection, data)
+        return
+    for piece in _pieces(data, connection.blocksize):
+        if draft.is_open:
+            draft.write(piece)
+            if draft.is_full:
+                _deliver(connection, draft)
+        elif draft.exchange is None:
+            _pass_on(connection, draft, piece)
 
 
 def _request(original: Any, connection: Any, *args: Any, **kwargs: Any) -> None:
@@ -95,21 +123,29 @@ def _request(original: Any, connection: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def _deliver(connection: Any, draft: Draft) -> None:
-    """Send a complete request, or look it up. Raises what connecting and sending raised."""
+    """Send what is written of a request, or look it up. Raises what connecting and sending raised."""
     asked = draft.finish()
     if draft.journal.is_replay:
         draft.exchange = recall(draft.journal, asked)
         if draft.exchange.get("at") == "request":
             answer_of(draft.exchange, http.client.HTTPException)
         return
+    written, draft.written = draft.written, []
+    for data in written if draft.is_full else [b"".join(written)]:
+        _pass_on(connection, draft, data)
+
+
+def _pass_on(connection: Any, draft: Draft, data: bytes) -> None:
+    assert draft.asked is not None
+    draft.is_sending = True
     try:
         with inside():
-            connection.send(b"".join(draft.written))
+            connection.send(data)
     except Exception as error:
-        draft.journal.keep_exchange(asked.raised(error, at="request"))
+        keep(draft.journal, draft.asked.raised(error, at="request"))
         raise
     finally:
-        draft.written.clear()
+        draft.is_sending = False
 
 
 def _getresponse(original: Any, connection: Any) -> http.client.HTTPResponse:
@@ -126,7 +162,7 @@ def _getresponse(original: Any, connection: Any) -> http.client.HTTPResponse:
         with inside():
             response = original(connection)
     except Exception as error:
-        draft.journal.keep_exchange(draft.asked.raised(error, at="response"))
+        keep(draft.journal, draft.asked.raised(error, at="response"))
         raise
     return receive(response, draft.asked, draft.journal, draft.began_s)
 
@@ -155,7 +191,7 @@ def _pieces(data: Any, block_size: int) -> Iterator[bytes]:
             yield block.encode("iso-8859-1") if isinstance(block, str) else bytes(block)
         return
     try:
-        yield bytes(memoryview(data))
+        yield data if isinstance(data, bytes) else bytes(memoryview(data))
     except TypeError:
         if not isinstance(data, Iterable) or isinstance(data, str):
             raise TypeError(

@@ -7,9 +7,10 @@ connections that nobody opens.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
+from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from urllib3 import connectionpool
@@ -21,6 +22,8 @@ from aos_workflow.clock import monotonic_s
 from aos_workflow.determinism.http.arrival import gate
 from aos_workflow.determinism.http.exchange import (
     Asked,
+    BodyDigest,
+    Prefix,
     absolute_url,
     answer_of,
     ask,
@@ -29,6 +32,7 @@ from aos_workflow.determinism.http.exchange import (
     inside,
     recall,
 )
+from aos_workflow.determinism.http.stream import keep
 from aos_workflow.determinism.http.wire import rebuild, receive
 from aos_workflow.determinism.patching import Patches
 from aos_workflow.journal import EffectJournal
@@ -73,7 +77,7 @@ def _make_request(original: Any, pool: Any, connection: Any, method: str, url: s
     asked, body = _asked(method, absolute, options.get("body"), options.get("headers"), rewind=not journal.is_replay)
     kept: Any = None
     if journal.is_replay:
-        response = _replayed(journal, asked, connection)
+        response = _replayed(journal, asked, connection, body)
     else:
         if "body" in options:
             options["body"] = body
@@ -85,17 +89,20 @@ def _make_request(original: Any, pool: Any, connection: Any, method: str, url: s
                 kept = original(pool, connection, method, url, **_unread(options))
         except Exception as error:
             is_past_proxy = bool(getattr(connection, "has_connected_to_proxy", False))
-            journal.keep_exchange(asked.raised(error, past_proxy=is_past_proxy))
+            keep(journal, asked.raised(error, past_proxy=is_past_proxy))
             raise
         response = receive(_answered(kept), asked, journal, began_s)
     return _dressed(response, pool, method, url, options, kept) if "preload_content" in options else response
 
 
-def _replayed(journal: EffectJournal, asked: Asked, connection: Any) -> http.client.HTTPResponse:
+def _replayed(journal: EffectJournal, asked: Asked, connection: Any, body: Any) -> http.client.HTTPResponse:
     exchange = recall(journal, asked)
     if exchange.get("past_proxy"):  # or the pool takes the error for one of the proxy
         connection._has_connected_to_proxy = True
-    return rebuild(answer_of(exchange, HTTPError), asked.method)
+    answer = answer_of(exchange, HTTPError)
+    if isinstance(body, chain):  # live it was read to its end
+        deque(body, maxlen=0)
+    return rebuild(answer, asked.method)
 
 
 def _unread(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,19 +143,25 @@ def _dressed(
 
 
 def _asked(method: str, url: str, body: Any, headers: Mapping[Any, Any] | None, *, rewind: bool) -> tuple[Asked, Any]:
-    """Name the request; return the body as it is to be sent: what can be read only once has been read."""
+    """Name the request; return the body as it is to be sent: what can be read only once has been read, or begun."""
+    fields = {_as_text(name).lower(): _as_text(value) for name, value in (headers or {}).items()}
     if body is None or isinstance(body, str | bytes | bytearray | memoryview):
         content = body.encode() if isinstance(body, str) else bytes(body or b"")
-        return ask(method, url, content, _content_type(headers)), body
+        return ask(method, url, content, fields), body
     if hasattr(body, "read") and hasattr(body, "seek") and (start := _position(body)) is not None:
-        digest = hashlib.sha256()
+        digest = BodyDigest(fields)
         while block := body.read(_BLOCK):
             digest.update(_as_bytes(block))
         if rewind:
             body.seek(start)
-        return ask_by_digest(method, url, digest.hexdigest()), body
-    pieces = [_as_bytes(piece) for piece in (_read(body) if hasattr(body, "read") else body)]
-    return ask(method, url, b"".join(pieces), _content_type(headers)), pieces
+        return ask_by_digest(method, url, digest.hex(), fields), body
+    pieces = (_as_bytes(piece) for piece in (_read(body) if hasattr(body, "read") else body))
+    prefix = Prefix()
+    for piece in pieces:
+        prefix.add(piece)
+        if prefix.is_full:
+            return prefix.ask(method, url, fields), chain(prefix.parts, pieces)
+    return prefix.ask(method, url, fields), prefix.parts
 
 
 def _read(body: Any) -> Iterator[Any]:
@@ -167,8 +180,5 @@ def _as_bytes(piece: Any) -> bytes:
     return piece.encode() if isinstance(piece, str) else bytes(piece)
 
 
-def _content_type(headers: Mapping[Any, Any] | None) -> str | None:
-    for name, value in (headers or {}).items():
-        if _as_bytes(name).lower() == b"content-type":
-            return _as_bytes(value).decode("latin-1")
-    return None
+def _as_text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)

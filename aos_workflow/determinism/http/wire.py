@@ -1,4 +1,6 @@
-"""An http.client response read to the end and recorded, and one built from the recording.
+"""An http.client response that is recorded, and one built from the recording.
+
+A body of known length is read to its end before the step sees it; any other is recorded as the step reads it.
 
 The rebuilt response is parsed from the bytes that a server would send for the recorded answer, so it
 behaves in every way as a response of http.client does: partial reads, chunked bodies, a body that ends
@@ -9,13 +11,13 @@ from __future__ import annotations
 
 import http.client
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from aos_workflow.clock import monotonic_s
-from aos_workflow.determinism.http.exchange import LIMIT_BYTES, Answer, Asked, too_long, why_unrecorded
+from aos_workflow.determinism.http.exchange import Answer, Asked, why_unrecorded
 from aos_workflow.determinism.http.raised import describe, revive
+from aos_workflow.determinism.http.stream import Tape, keep, since
 from aos_workflow.journal import EffectJournal
 
 ELAPSED = "aos_elapsed_s"
@@ -28,28 +30,52 @@ _VERSIONS = {9: "HTTP/0.9", 10: "HTTP/1.0", 11: "HTTP/1.1"}
 def receive(
     response: http.client.HTTPResponse, asked: Asked, journal: EffectJournal, began_s: float
 ) -> http.client.HTTPResponse:
-    """Read and record a live response, and return the rebuilt one; or let it pass, and record why."""
+    """Record a live response and return one that behaves as in replay; or let it pass, and record why."""
     answer = _head(response)
     fields = {name.lower(): value for name, value in answer.headers}
     why = why_unrecorded(answer.status, fields, has_body=_has_body(answer.status, asked.method))
     if why is not None:
-        journal.keep_exchange(asked.unrecorded(why))
+        keep(journal, asked.unrecorded(why))
         return response
-    answer = _with_body(response, answer)
     kind = type(response)
-    if len(answer.body) > LIMIT_BYTES:
-        journal.keep_exchange(asked.unrecorded(too_long()))
-        return _parsed(_Wire(_head_bytes(answer), _framed(_rest(answer.body, response), answer)), asked.method, kind)
-    answer = replace(answer, elapsed_s=round(monotonic_s() - began_s, 6))
-    journal.keep_exchange(answer.document(asked))
+    if response.length is None and not response.isclosed():
+        return _taped(response, Tape(journal, asked, replace(answer, elapsed_s=since(began_s))), answer, asked.method)
+    answer = replace(_with_body(response, answer), elapsed_s=since(began_s))
+    keep(journal, answer.document(asked))
     return rebuild(answer, asked.method, kind)
+
+
+def _taped(response: http.client.HTTPResponse, tape: Tape, answer: Answer, method: str) -> http.client.HTTPResponse:
+    """A response whose body comes as the live one's does, and is recorded meanwhile."""
+
+    def parts() -> Iterator[bytes]:
+        try:
+            while part := response.read1(_BLOCK):  # what there is, without waiting for more
+                tape.add(part)
+                yield part
+        except http.client.IncompleteRead:
+            tape.end(is_cut=True)
+        except Exception as error:
+            tape.end(error=error)
+            raise
+        else:
+            tape.end()
+
+    def close() -> None:
+        tape.end(is_cut=True)
+        response.close()
+
+    wire = _Wire(_head_bytes(answer), _framed(parts(), answer, lambda: tape.is_cut), close)
+    taped = _parsed(wire, method, type(response))
+    setattr(taped, ELAPSED, tape.elapsed_s)
+    return taped
 
 
 def rebuild(
     answer: Answer, method: str, kind: type[http.client.HTTPResponse] = http.client.HTTPResponse
 ) -> http.client.HTTPResponse:
     """A response of http.client with this answer."""
-    response = _parsed(_Wire(_head_bytes(answer), _framed(_body(answer), answer)), method, kind)
+    response = _parsed(_Wire(_head_bytes(answer), _framed(_body(answer), answer, lambda: answer.is_cut)), method, kind)
     setattr(response, ELAPSED, answer.elapsed_s)
     return response
 
@@ -86,13 +112,12 @@ def _head(response: http.client.HTTPResponse) -> Answer:
 
 
 def _with_body(response: http.client.HTTPResponse, answer: Answer) -> Answer:
-    """The answer with its body, or with its first LIMIT_BYTES + 1 bytes."""
+    """The answer with its body, whose length is known and within the limit."""
     parts: list[bytes] = []
-    left, is_cut, broken = LIMIT_BYTES + 1, False, None
+    is_cut, broken = False, None
     try:
-        while left and (part := response.read(min(left, _BLOCK))):
+        while part := response.read(_BLOCK):
             parts.append(part)
-            left -= len(part)
     except http.client.IncompleteRead as error:
         parts.append(error.partial)
         is_cut = True
@@ -102,26 +127,19 @@ def _with_body(response: http.client.HTTPResponse, answer: Answer) -> Answer:
 
 
 def _body(answer: Answer) -> Iterator[bytes]:
-    if answer.body:
-        yield answer.body
+    yield from answer.parts()
     if answer.broken:
         raise revive(answer.broken, http.client.HTTPException)
 
 
-def _rest(beginning: bytes, response: http.client.HTTPResponse) -> Iterator[bytes]:
-    yield beginning
-    while part := response.read(_BLOCK):
-        yield part
-
-
-def _framed(parts: Iterator[bytes], answer: Answer) -> Iterator[bytes]:
+def _framed(parts: Iterator[bytes], answer: Answer, is_cut: Callable[[], bool]) -> Iterator[bytes]:
     """The parts as the headers say that they are sent."""
     if (answer.header("transfer-encoding") or "").lower() != "chunked":
         yield from parts
         return
     for part in parts:
         yield b"%X\r\n%b\r\n" % (len(part), part)
-    if not answer.is_cut:
+    if not is_cut():
         yield b"0\r\n\r\n"
 
 
@@ -139,12 +157,19 @@ def _parsed(wire: _Wire, method: str, kind: type[http.client.HTTPResponse]) -> h
 class _Wire(io.RawIOBase):
     """A server's bytes, as they come; what goes wrong on the way is raised by reading."""
 
-    def __init__(self, head: bytes, parts: Iterator[bytes]) -> None:
+    def __init__(self, head: bytes, parts: Iterator[bytes], on_close: Callable[[], None] | None = None) -> None:
         self._left = head
         self._parts = parts
+        self._on_close = on_close
 
     def readable(self) -> bool:
         return True
+
+    def close(self) -> None:
+        super().close()
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
 
     def readinto(self, buffer: Any) -> int:
         while not self._left:

@@ -54,5 +54,6 @@ def upgrade() -> None:
         comment="What happened to goldens, each entry sealed by the hash of the one before; only ever appended to",
     )
     op.create_index(op.f("ix_golden_ledger_name"), "golden_ledger", ["name", "seq"])
+    op.create_index(op.f("ix_golden_ledger_run_id"), "golden_ledger", ["run_id"])
     for statement in APPEND_ONLY[op.get_context().dialect.name]:
         op.execute(statement)
