@@ -103,11 +103,21 @@ def test_a_copy_is_verified_without_the_database(home: Home, command: Aos, tmp_p
     assert result.exit_code == 0, result.output
 
 
+def test_a_folder_that_is_gone_is_what_the_ledger_knows_of_it(home: Home, command: Aos) -> None:
+    """With the configured folder deleted, everything that was recorded there is MISSING."""
+    (path,) = home.recorded(1)
+    path.unlink()
+    home.folder.rmdir()
+    result = command("verify", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["counts"] == {"MISSING": 1}
+
+
 @pytest.mark.parametrize(
     ("words", "variables", "said"),
     [
         (["verify", "nowhere/*.json"], {}, "there is no golden 'nowhere/*.json'"),
-        (["verify"], {}, "there is no golden"),
+        (["verify"], {"AOS_DATABASE_URL": ""}, "there is no golden"),
         (["verify", "."], {"GOLDEN_HMAC_SECRET": ""}, "set GOLDEN_HMAC_SECRET"),
         (["resign"], {}, "there is no folder"),
         (["record", "0192"], {}, "no run has an id like '0192'"),
