@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -160,14 +160,20 @@ class Runtime:
         ((_, answer),) = crew.replay([self._target(target)])
         return answer
 
+    def explain(
+        self, targets: Sequence[Target], *, tell: Callable[[int], None] = lambda _: None
+    ) -> list[dict[str, Any]]:
+        """One result per target, with the cause of its divergence; ``tell(index)``: it is done."""
+        crew = self.crew()
+        return explain(targets, app=crew.app, environment=crew.environment, volatile=crew.volatile, tell=tell)
+
     def judge(self, golden: str) -> dict[str, Any]:
         """Replay one golden, in a process that is kept for more of them; if it diverges, with the cause."""
         target = self._target(golden)
         answer = self._lane.replay(target)
         if answer["verdict"] != Verdict.DIVERGED:
             return answer
-        crew = self.crew()
-        (explained,) = explain([target], app=crew.app, environment=crew.environment, volatile=crew.volatile)
+        (explained,) = self.explain([target])
         return explained if explained["divergence"] else answer  # a race may be won the second time
 
     def _target(self, name: str) -> Target:

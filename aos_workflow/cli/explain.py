@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import click
 from aos_workflow.cli import output
 from aos_workflow.cli.configured import app_option, settings_with, with_recordings
 from aos_workflow.cli.output import json_option
-from aos_workflow.cli.replay import GOOD, progress
+from aos_workflow.cli.replay import answer, counted, progress
 
 if TYPE_CHECKING:
     from aos_workflow.assembly import Runtime
@@ -32,27 +31,13 @@ def explain(names: tuple[str, ...], app: str, as_json: bool) -> None:
     """
     with redirect_stdout(sys.stderr):  # a run's recording imports the user's modules, which may print
         results = _explained(with_recordings(settings_with(app)), names)
-    if as_json:
-        output.print_json({"results": results})
-    else:
-        show(results)
-    if any(result["verdict"] not in GOOD for result in results):
-        sys.exit(1)
+    answer(results, show, as_json=as_json)
 
 
 def _explained(parts: Runtime, names: Sequence[str]) -> list[dict[str, Any]]:
-    from aos_workflow.replay.explain import explain as explained
-
     targets = parts.loader.targets(names)
-    crew = parts.crew()
     with progress("explaining", len(targets)) as step:
-        return explained(
-            targets,
-            app=crew.app,
-            environment=crew.environment,
-            volatile=crew.volatile,
-            tell=lambda _: step(),
-        )
+        return parts.explain(targets, tell=lambda _: step())
 
 
 def show(results: Sequence[Mapping[str, Any]]) -> None:
@@ -63,9 +48,7 @@ def show(results: Sequence[Mapping[str, Any]]) -> None:
         elif result["error"]:
             error = result["error"]
             click.echo(f"{_name(result)}: {error.get('message')}; {error.get('fix') or 'see the log'}\n")
-    counts = Counter(result["verdict"] for result in results)
-    words = ", ".join(f"{counts[word]} {word}" for word in ("matched", "ignored", "diverged", "error") if counts[word])
-    click.echo(f"{len(results)} explained: {words}")
+    click.echo(f"{len(results)} explained: {counted(results)}")
 
 
 def _show_divergence(result: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +42,25 @@ def replay(
         parts = with_recordings(settings_with(app))
         targets = parts.loader.targets(names)
         results = replayed(parts.crew(processes=processes, shuffle=shuffle, timeout_s=timeout_s), targets)
+    answer(results, show, as_json=as_json)
+
+
+def answer(
+    results: Sequence[dict[str, Any]], show: Callable[[Sequence[Mapping[str, Any]]], None], *, as_json: bool
+) -> None:
+    """Show results to people or programs; exit status 1 unless every one gives the recorded answer."""
     if as_json:
         output.print_json({"results": results})
     else:
         show(results)
     if any(result["verdict"] not in GOOD for result in results):
         sys.exit(1)
+
+
+def counted(results: Sequence[Mapping[str, Any]]) -> str:
+    """How many of each verdict: "3 matched, 1 diverged"."""
+    counts = Counter(result["verdict"] for result in results)
+    return ", ".join(f"{counts[word]} {word}" for word in ("matched", "ignored", "diverged", "error") if counts[word])
 
 
 def replayed(crew: Crew, targets: Sequence[Target]) -> list[dict[str, Any]]:
@@ -87,9 +100,7 @@ def show(results: Sequence[Mapping[str, Any]]) -> None:
         for breach in result.get("undeclared") or ():
             where = f" at {breach['location']}" if breach["location"] else ""
             click.echo(f"{_name(result)}: refused {breach['what']}{where}; the output is the same", err=True)
-    counts = Counter(result["verdict"] for result in results)
-    words = ", ".join(f"{counts[word]} {word}" for word in ("matched", "ignored", "diverged", "error") if counts[word])
-    click.echo(f"{len(results)} replayed: {words}")
+    click.echo(f"{len(results)} replayed: {counted(results)}")
     if any(result["verdict"] == "diverged" for result in bad):
         click.echo("what caused it: aos explain " + " ".join(_name(result) for result in bad[:3]))
 

@@ -131,16 +131,6 @@ def sealed(journal: EffectJournal, *, all_threads: bool = False) -> Iterator[Sea
         _seal.reset(token)
 
 
-@contextmanager
-def unsealed() -> Iterator[None]:
-    """For the engine's own work in between."""
-    token = _seal.set(None)
-    try:
-        yield
-    finally:
-        _seal.reset(token)
-
-
 def _install() -> None:
     global _is_installed
     ambient.install()  # for its gate in front of threads

@@ -147,6 +147,14 @@ def test_a_key_with_another_request_is_a_conflict(quiet_engine: AppEngine, key: 
     assert row_counts(quiet_engine) == before
 
 
+def test_a_key_outlives_a_change_of_terms(quiet_engine: AppEngine, key: str) -> None:
+    """A request that is repeated after its workflow was given another share of goldens is the same request."""
+    first, second = (durable(tasks.ten_steps.definition, name="terms", golden=share) for share in ("never", 0.5))
+    run = quiet_engine.enqueue(first, 1, idempotency_key=key)
+
+    assert quiet_engine.enqueue(second, 1, idempotency_key=key).id == run.id
+
+
 def test_of_twenty_racing_requests_with_one_key_one_run_comes(quiet_engine: AppEngine, key: str) -> None:
     """All callers hold the same run."""
     before = row_counts(quiet_engine)["runs"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery, group
 
 from aos_workflow.golden import GoldenRecorder
 from aos_workflow.replay.explain import explain
@@ -213,3 +214,18 @@ flow = Workflow("NAME", price.s(1))
     result = shop.explained()
     assert result["verdict"] == "error"
     assert result["error"]["code"] == "GOLDEN_UNREADABLE"
+
+
+def test_a_run_without_steps_is_matched(aos_engine: InlineEngine, tmp_path: Path) -> None:
+    """An empty group is a run too: there is nothing in it that could diverge."""
+    (tmp_path / "nothing_at_all.py").write_text("from celery import Celery\napp = Celery('nothing_at_all')\n")
+    result = aos_engine.run_canvas(group([]), app=Celery("nothing_at_all", set_as_current=False))
+    document = json.loads(aos_engine.record(result).read_text())
+    target = Target(name="nothing", golden=None, document=document)
+    search = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    sys.path.insert(0, str(tmp_path))
+    try:
+        (answer,) = explain([target], app="nothing_at_all", environment=search)
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert (answer["verdict"], answer["error"]) == ("matched", None)

@@ -363,3 +363,15 @@ def test_runs_of_an_engine_are_recorded_with_facts(aos_engine: InlineEngine, tmp
     assert all(item.effect for item in steps.values())
     assert one.document["code"][steps["2.weigh"].task] == {"file": "t.py", "line": 3, "source": ["00000000"]}
     assert KeyRing.of(NEW_SECRET).verify(one.document) is None
+
+
+def test_wanted_goldens_are_asked_for_page_by_page(home: Home) -> None:
+    """Who asks behind the last one it was told gets the next ones; what ended too long ago is left out."""
+    first, second, third = sorted(home.run() for _ in range(3))
+    store = home.bench.store
+    assert store.golden_wanted(2) == [first, second]
+    assert store.golden_wanted(2, after=second) == [third]
+    assert store.golden_wanted(3, within_s=60) == [first, second, third]
+    assert store.golden_wanted(3, within_s=-60) == []
+    home.recorder.record(first)
+    assert [store.wants_golden(run_id) for run_id in (first, second, "nobody")] == [False, True, False]

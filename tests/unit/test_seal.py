@@ -213,15 +213,6 @@ def test_the_seal_ends(tmp_path: Path, journal: EffectJournal) -> None:
     assert journal.breaches == []
 
 
-def test_the_engine_s_own_work_in_between(tmp_path: Path, journal: EffectJournal) -> None:
-    """Unsealed for a moment, and sealed again."""
-    with seal.sealed(journal):
-        with seal.unsealed():
-            (tmp_path / "written").write_text("x")
-        with pytest.raises(UndeclaredEffect):
-            (tmp_path / "written").write_text("y")
-
-
 def test_a_seal_holds_for_the_threads_it_starts(tmp_path: Path, journal: EffectJournal) -> None:
     """Threads and pools of the step are sealed, those that were there before are not."""
 
